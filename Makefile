@@ -1,0 +1,46 @@
+# Every target sets up what it needs; `make` alone lists them.
+# DEMO_SECONDS=20 make demo ends by itself. CARGO_TARGET_DIR and XDG_CACHE_HOME are respected.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo test lint bench side-by-side kafka kafka-stop env
+
+KAFKA_DATA ?= /tmp/tidemill-kafka
+WITH_ENV := source scripts/env.sh &&
+
+help: ## List the targets
+	@sed -nE -e 's/\$$\$$/$$/g' -e 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
+
+setup: ## Install the system packages that building and testing need (nothing where they are there)
+	@scripts/setup.sh test
+
+demo: ## Run the exchange on an in-process broker with generated orders (no Kafka needed)
+	@scripts/setup.sh build
+	@$(WITH_ENV) cargo build --release --bin tidemill
+	@$(WITH_ENV) exec "$$CARGO_TARGET_DIR/release/tidemill" demo
+
+test: ## Run every test: units, documentation, goldens of Kafka Streams, a real Apache Kafka
+	@scripts/setup.sh test
+	@scripts/test.sh
+
+lint: ## Check formatting, clippy, documentation and dependencies; a warning is an error
+	@scripts/setup.sh build
+	@scripts/lint.sh
+
+bench: ## Measure each layer (criterion)
+	@scripts/setup.sh build
+	@$(WITH_ENV) cargo bench --workspace
+
+side-by-side: ## Measure Tidemill beside Kafka Streams on a local Kafka (about an hour; options: ARGS=--help)
+	@scripts/setup.sh test
+	@benches/side_by_side/compare.py $(ARGS)
+
+kafka: ## Start a local Apache Kafka on 127.0.0.1:9092 and leave it running (data: KAFKA_DATA)
+	@scripts/setup.sh test
+	@scripts/kafka.sh start "$(KAFKA_DATA)"
+
+kafka-stop: ## Stop the broker that `make kafka` started and delete its data
+	@scripts/kafka.sh wipe "$(KAFKA_DATA)"
+
+env: ## Print what cargo needs by hand: eval "$$(make -s env)", then cargo test --release
+	@$(WITH_ENV) echo "export CARGO_TARGET_DIR=$$CARGO_TARGET_DIR"

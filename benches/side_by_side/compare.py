@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""Runs processors side by side over the same input and prints their medians as a table.
+
+    compare.py [--records 2000000] [--repeat 5] [--workloads passthrough,join,...]
+               [--processors ks,tidemill,plain,limit] [--guarantee exactly_once_v2] [--threads 1]
+               [--work-dir DIR] [--results FILE] [--keep]
+
+ks        the Kafka Streams application        tidemill  examples/bench_processor
+plain     rdkafka and serde_json by hand       limit     librdkafka alone: bytes moved, not looked at
+(plain and limit know passthrough alone and are left out of the other workloads.)
+
+Starts a broker of its own, makes the input, and takes the processors in turn within each round, so
+that whatever disturbs the machine disturbs all of them. Everything is built first by build.sh. Ends
+with 1 if two processors that must agree gave different outputs.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+KAFKA = HERE.parent.parent / "scripts" / "kafka.sh"
+PORT = 29092
+WORKLOADS = ["passthrough", "join", "window", "count", "count_nocache", "match"]
+ONLY_PASSTHROUGH = {"plain", "limit"}
+# What the README says of each output: where a cache decides which updates are sent, only the last
+# value of a key is comparable.
+COMPARABLE = {"window": "last_checksum", "count": "last_checksum"}
+COLUMNS = [
+    ("warm_cpu_us_per_record", "warm CPU us a record", 2),
+    ("warm_records_per_s", "warm records/s", 0),
+    ("peak_rss_mib", "peak MiB", 0),
+    ("startup_s", "start s", 2),
+    ("records_per_s", "records/s, start included", 0),
+]
+
+
+def programs():
+    """The paths that env.sh knows, by the names of its variables."""
+    names = ["harness", "gen", "peer", "plain", "tidemill"]
+    shown = " ".join(f'"${name}"' for name in names)
+    script = f'source "{HERE}/env.sh" && printf "%s\\n" {shown}'
+    lines = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True).stdout.splitlines()
+    return dict(zip(names, lines))
+
+
+def command_of(processor, paths):
+    return {
+        "ks": [paths["peer"]],
+        "tidemill": [paths["tidemill"]],
+        "plain": [paths["plain"]],
+        "limit": [paths["harness"], "limit"],
+    }[processor]
+
+
+def make_input(paths, args, work, bootstrap):
+    orders, assets = work / "orders.jsonl", work / "assets.jsonl"
+    generate = [paths["gen"], "--events", str(args.records), "--out", orders, "--assets-out", assets]
+    subprocess.run(generate, check=True)
+    for topic, file in (("assets", assets), ("orders", orders)):
+        load = [paths["harness"], "load", "--bootstrap", bootstrap, "--topic", topic, "--file", file]
+        subprocess.run(load, check=True)
+
+
+def one_run(paths, args, work, bootstrap, workload, processor):
+    run = [
+        paths["harness"], "run", "--bootstrap", bootstrap, "--name", processor, "--workload", workload,
+        "--guarantee", args.guarantee, "--threads", str(args.threads), "--records", str(args.records),
+        "--work-dir", work, "--results", args.results, "--", *command_of(processor, paths),
+    ]  # fmt: skip
+    done = subprocess.run(run, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{processor} failed at {workload}; its log is in {work}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def show(figures, digits):
+    middle = statistics.median(figures)
+    return f"{middle:,.{digits}f} ({min(figures):,.{digits}f}-{max(figures):,.{digits}f})"
+
+
+def table(runs, processors):
+    print("\nMedians (least-most)\n")
+    print("| workload | processor | runs | " + " | ".join(name for _, name, _ in COLUMNS) + " |")
+    print("|---|---|---|" + "---|" * len(COLUMNS))
+    for workload in dict.fromkeys(workload for workload, _ in runs):
+        for processor in processors:
+            results = runs.get((workload, processor))
+            if results:
+                cells = [show([run[field] for run in results], digits) for field, _, digits in COLUMNS]
+                print(f"| {workload} | {processor} | {len(results)} | " + " | ".join(cells) + " |")
+
+
+def disagreements(runs):
+    """Workloads and topics in which the runs' outputs differ; limit does not look at its records."""
+    found = []
+    for workload in dict.fromkeys(workload for workload, _ in runs):
+        field = COMPARABLE.get(workload, "checksum")
+        sums = {}
+        for (of, processor), results in runs.items():
+            if of == workload and processor != "limit":
+                for run in results:
+                    for topic, summary in run["outputs"].items():
+                        sums.setdefault(topic, {}).setdefault(summary[field], set()).add(processor)
+        found += [f"{workload}, {topic}: {groups}" for topic, groups in sums.items() if len(groups) > 1]
+    return found
+
+
+def parse():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--records", type=int, default=2_000_000)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--processors", default="ks,tidemill,plain,limit")
+    parser.add_argument("--guarantee", default="exactly_once_v2")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--work-dir", type=pathlib.Path)
+    parser.add_argument("--results", type=pathlib.Path, default=pathlib.Path("side-by-side.jsonl"))
+    parser.add_argument("--keep", action="store_true", help="leave the work folder in place")
+    return parser.parse_args()
+
+
+def main():
+    args = parse()
+    processors = args.processors.split(",")
+    subprocess.run([HERE / "build.sh"], check=True)
+    paths = programs()
+    for processor in processors:
+        if not os.access(command_of(processor, paths)[0], os.X_OK):
+            sys.exit(f"{processor}: there is no {command_of(processor, paths)[0]}")
+    work = args.work_dir or pathlib.Path(tempfile.mkdtemp(prefix="tidemill-side-by-side-"))
+    work.mkdir(parents=True, exist_ok=True)
+    bootstrap = f"127.0.0.1:{PORT}"
+    runs = {}
+    try:
+        subprocess.run([KAFKA, "start", work / "kafka", "1", str(PORT)], check=True)
+        make_input(paths, args, work, bootstrap)
+        for workload in args.workloads.split(","):
+            able = [p for p in processors if workload == "passthrough" or p not in ONLY_PASSTHROUGH]
+            for number in range(args.repeat):
+                for processor in able:
+                    print(f"{workload} {number + 1}/{args.repeat} {processor}", file=sys.stderr, flush=True)
+                    run = one_run(paths, args, work, bootstrap, workload, processor)
+                    runs.setdefault((workload, processor), []).append(run)
+    finally:
+        subprocess.run([KAFKA, "wipe", work / "kafka"], check=True)
+    if not (args.keep or args.work_dir):
+        shutil.rmtree(work)
+    table(runs, processors)
+    wrong = disagreements(runs)
+    for line in wrong:
+        print(f"OUTPUTS DIFFER: {line}")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+//! `tidemill config`: check the configuration, list its keys.
+
+use std::fmt::Write as _;
+
+use tidemill::config::{Config, Origin, Settings, manual, table};
+
+use super::args::{ConfigArgs, ConfigCommand};
+use super::failure::Failure;
+use super::output;
+use super::sources::Sources;
+
+/// Runs a command on the configuration.
+///
+/// # Errors
+/// Every problem of the configuration.
+pub fn config(sources: &Sources, args: &ConfigArgs) -> Result<(), Failure> {
+    match &args.command {
+        ConfigCommand::Check { json, changed } => check(sources, *json, *changed),
+        ConfigCommand::Keys { filter } => keys(filter.as_deref().unwrap_or_default()),
+    }
+}
+
+fn check(sources: &Sources, json: bool, changed: bool) -> Result<(), Failure> {
+    let settings = sources.settings()?;
+    // Finds the values that contradict each other.
+    let config = Config::from_settings(&settings)?;
+    super::logging::filter(&config.log)?;
+    let wanted = |origin: &Origin| !changed || *origin != Origin::Default;
+    output::write(&if json {
+        as_json(&settings, wanted)
+    } else {
+        as_lines(&settings, wanted)
+    })
+}
+
+/// `key = "value"  # origin`, aligned; the part before `#` is TOML.
+fn as_lines(settings: &Settings, wanted: impl Fn(&Origin) -> bool) -> String {
+    let lines: Vec<_> = settings
+        .iter()
+        .filter(|(_, setting)| wanted(&setting.origin))
+        .map(|(name, setting)| (format!("{name} = {:?}", setting.shown()), &setting.origin))
+        .collect();
+    let width = lines
+        .iter()
+        .map(|(line, _)| line.chars().count())
+        .max()
+        .unwrap_or(0);
+    let mut text = String::new();
+    for (line, origin) in lines {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{line:width$}  # {origin}");
+    }
+    text
+}
+
+fn as_json(settings: &Settings, wanted: impl Fn(&Origin) -> bool) -> String {
+    let values: serde_json::Map<_, _> = settings
+        .iter()
+        .filter(|(_, setting)| wanted(&setting.origin))
+        .map(|(name, setting)| {
+            let origin = setting.origin.to_string();
+            let value = serde_json::json!({ "value": setting.shown(), "origin": origin });
+            (name.to_owned(), value)
+        })
+        .collect();
+    format!("{:#}\n", serde_json::Value::Object(values))
+}
+
+fn keys(filter: &str) -> Result<(), Failure> {
+    let wanted = table::keys().filter(|key| key.name.contains(filter));
+    let text: Vec<String> = wanted.map(manual::plain).collect();
+    if text.is_empty() {
+        return Err(Failure::Failed(format!(
+            "no key contains {filter:?}; `tidemill config keys` lists all"
+        )));
+    }
+    output::write(&text.join("\n"))
+}

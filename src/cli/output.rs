@@ -1,0 +1,16 @@
+//! Standard output. Its reader may go away at any time, which is not a panic.
+
+use std::io::{self, Write};
+
+use super::failure::Failure;
+
+/// Writes `text` to standard output, as it is.
+///
+/// # Errors
+/// When it cannot be written; a reader that went away ends the command in peace.
+pub fn write(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(Failure::io("write to standard output"))
+}

@@ -1,0 +1,60 @@
+//! SIGTERM and SIGINT: the first asks for an orderly stop, the second ends the process.
+
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::failure::Failure;
+
+/// The wish to stop. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Shutdown(watch::Receiver<bool>);
+
+impl Shutdown {
+    /// Listens for signals on this runtime, for the rest of the process.
+    ///
+    /// # Errors
+    /// When the system refuses a handler.
+    pub fn on_signals(runtime: &Handle) -> Result<Self, Failure> {
+        let _entered = runtime.enter();
+        let listen = |kind| signal(kind).map_err(Failure::io("listen for signals"));
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let (wish, wished) = watch::channel(false);
+        runtime.spawn(async move {
+            loop {
+                let number = tokio::select! {
+                    _ = terminate.recv() => SignalKind::terminate().as_raw_value(),
+                    _ = interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+                };
+                if *wish.borrow() {
+                    tracing::warn!("second signal: ending at once");
+                    std::process::exit(128 + number);
+                }
+                tracing::info!("stopping; a second signal ends at once");
+                // Fails only when nobody waits any more.
+                let _ = wish.send(true);
+            }
+        });
+        Ok(Self(wished))
+    }
+
+    /// Whether a stop was asked for.
+    pub fn requested(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until a stop is asked for.
+    pub async fn wait(&mut self) {
+        // An error means that the listener ended with its runtime: time to stop as well.
+        let _ = self.0.wait_for(|wished| *wished).await;
+    }
+
+    /// Waits until a stop is asked for or the time is over, on a thread that may block.
+    /// Says whether a stop was asked for.
+    pub fn wait_for(&mut self, runtime: &Handle, time: Duration) -> bool {
+        runtime.block_on(async { tokio::time::timeout(time, self.wait()).await.is_ok() })
+    }
+}

@@ -1,0 +1,284 @@
+//! Orders from plain JSON, in one pass over the bytes: the way of nearly every record.
+//!
+//! Plain is an object of known fields, each once, whose strings need no unescaping and whose
+//! numbers are short. Whatever is not plain, wrong input included, makes the scan give up, and
+//! `order_json` decides from the start: so this file knows no errors, and must only never take
+//! what the other refuses or would read differently.
+
+use compact_str::CompactString;
+
+use super::order::{Action, Kind, MAX_TEXT_BYTES, Order, Side, TimeInForce};
+use super::order_json::{Draft, Field};
+use super::price::Price;
+
+/// The order that `bytes` spell, if they spell it plainly.
+pub(super) fn scan_plain_order(bytes: &[u8]) -> Option<Order> {
+    let mut scan = Scan { bytes, at: 0 };
+    let mut draft = Draft::default();
+    scan.token(b'{')?;
+    loop {
+        scan.token(b'"')?;
+        let field = Field::from_name(scan.string()?);
+        scan.token(b':')?;
+        scan.space();
+        if !draft.mark(field) {
+            return None;
+        }
+        scan.value(field, &mut draft)?;
+        scan.space();
+        match scan.next()? {
+            b',' => {}
+            b'}' => break,
+            _ => return None,
+        }
+    }
+    scan.space();
+    if scan.at == bytes.len() {
+        draft.finish().ok()
+    } else {
+        None
+    }
+}
+
+struct Scan<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scan<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    /// Takes `byte`, with space before it.
+    fn token(&mut self, byte: u8) -> Option<()> {
+        self.space();
+        (self.next()? == byte).then_some(())
+    }
+
+    /// The bytes up to the quote that ends a string; its first quote is taken already.
+    fn string(&mut self) -> Option<&'a [u8]> {
+        let rest = self.bytes.get(self.at..)?;
+        let length = rest
+            .iter()
+            .position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
+        self.at += length + 1;
+        (rest[length] == b'"').then_some(&rest[..length])
+    }
+
+    fn value(&mut self, field: Field, draft: &mut Draft) -> Option<()> {
+        match field {
+            Field::OrderId => draft.order_id = Some(self.id()?),
+            Field::InvestorId => draft.investor_id = Some(self.id()?),
+            Field::AssetId => draft.asset_id = Some(self.id()?),
+            Field::CurrentShares => {
+                draft.current_shares = Some(self.whole().filter(|shares| *shares >= 0)?);
+            }
+            Field::Shares => draft.shares = Some(self.whole()?),
+            Field::Price => draft.price = Some(self.price()?),
+            Field::Side => draft.side = Some(Side::from_word(self.text()?)?),
+            Field::Action => draft.action = Some(Action::from_word(self.text()?)?),
+            Field::Kind => draft.kind = Some(Kind::from_word(self.text()?)?),
+            Field::TimeInForce => draft.time_in_force = Some(TimeInForce::from_word(self.text()?)?),
+            Field::Unknown => return None,
+        }
+        Some(())
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        (self.next()? == b'"').then_some(())?;
+        std::str::from_utf8(self.string()?).ok()
+    }
+
+    fn id(&mut self) -> Option<CompactString> {
+        let text = self.text()?;
+        (1..=MAX_TEXT_BYTES)
+            .contains(&text.len())
+            .then(|| CompactString::new(text))
+    }
+
+    /// A whole number of at most 18 digits, which cannot overflow.
+    fn whole(&mut self) -> Option<i64> {
+        let negative = self.peek()? == b'-';
+        self.at += usize::from(negative);
+        let start = self.at;
+        let mut number = 0_i64;
+        while let Some(digit @ b'0'..=b'9') = self.peek() {
+            if self.at - start == 18 {
+                return None;
+            }
+            number = number * 10 + i64::from(digit - b'0');
+            self.at += 1;
+        }
+        let digits = self.at - start;
+        // JSON has neither 05 nor -0 as a whole number; fractions stop the scan at their point.
+        let plain =
+            digits > 0 && (digits == 1 || self.bytes[start] != b'0') && !(negative && number == 0);
+        plain.then_some(if negative { -number } else { number })
+    }
+
+    fn price(&mut self) -> Option<Price> {
+        let rest = self.bytes.get(self.at..)?;
+        let length = rest
+            .iter()
+            .position(|byte| !matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E'))?;
+        self.at += length;
+        std::str::from_utf8(&rest[..length]).ok()?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What serde makes of the bytes.
+    fn by_serde(bytes: &[u8]) -> Option<Order> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    const PLAIN: &str = r#" {"order_id":"1","investor_id" : "Ma\u0072i","asset_id":"a€","current_shared":10, "shares":-5,"price":5.25e1,"order_type":"SELL","action":"REPLACE","kind":"MARKET","time_in_force":"FOK"} "#;
+
+    #[test]
+    fn a_plain_order_is_scanned() {
+        let plain = PLAIN.replace("\\u0072", "r");
+        let order = scan_plain_order(plain.as_bytes());
+        assert!(order.is_some());
+        assert_eq!(order, by_serde(plain.as_bytes()));
+    }
+
+    #[test]
+    fn what_is_not_plain_is_left_to_serde() {
+        for json in [
+            PLAIN.to_owned(),
+            r#"{"order_id":null,"asset_id":"a","action":"CANCEL"}"#.to_owned(),
+            r#"{"asset_id":"a","action":"CANCEL","note":1}"#.to_owned(),
+            r#"{"asset_id":"a","action":"CANCEL","shares":9223372036854775807}"#.to_owned(),
+        ] {
+            assert_eq!(scan_plain_order(json.as_bytes()), None, "{json}");
+            assert!(by_serde(json.as_bytes()).is_some(), "{json}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_json_does_not_know_are_not_taken() {
+        let with =
+            |shares: &str| format!(r#"{{"asset_id":"a","action":"CANCEL","shares":{shares}}}"#);
+        for shares in [
+            "05", "-05", "00", "-0", "-", "", "+5", "5.0", "5e0", "5 5", "0x5",
+        ] {
+            assert_eq!(scan_plain_order(with(shares).as_bytes()), None, "{shares}");
+        }
+        for shares in [
+            "0",
+            "5",
+            "-5",
+            "50",
+            "999999999999999999",
+            "-999999999999999999",
+        ] {
+            let order = scan_plain_order(with(shares).as_bytes());
+            assert_eq!(
+                order.map(|order| order.shares.to_string()).as_deref(),
+                Some(shares)
+            );
+        }
+    }
+
+    /// JSON-like text made of pieces that are each likely to matter.
+    fn any_text() -> impl Strategy<Value = String> {
+        let value = prop_oneof![
+            Just("\"a\""),
+            Just("\"\""),
+            Just("\"BUY\""),
+            Just("\"NEW\""),
+            Just("\"CANCEL\""),
+            Just("5"),
+            Just("-5"),
+            Just("-0"),
+            Just("0"),
+            Just("05"),
+            Just("5.0"),
+            Just("5e0"),
+            Just("1e-9"),
+            Just("5."),
+            Just("-"),
+            Just("null"),
+            Just("[]"),
+            Just("123456789012345678"),
+            Just("1234567890123456789"),
+            Just("99999999999999999999"),
+            Just("\"\\n\""),
+            Just("\"\n\""),
+            Just("\"é\""),
+            Just("\"a"),
+            Just("5x"),
+            Just(""),
+        ];
+        let name = prop_oneof![
+            Just("order_id"),
+            Just("investor_id"),
+            Just("asset_id"),
+            Just("current_shares"),
+            Just("current_shared"),
+            Just("shares"),
+            Just("price"),
+            Just("order_type"),
+            Just("action"),
+            Just("note"),
+        ];
+        let space = || prop_oneof![8 => Just(""), 1 => Just(" "), 1 => Just("\n"), 1 => Just("\u{b}"), 1 => Just(",")];
+        let field = (space(), name, space(), value, space()).prop_map(
+            |(before, name, between, value, after)| {
+                format!("{before}\"{name}\":{between}{value}{after}")
+            },
+        );
+        (
+            any::<bool>(),
+            proptest::collection::vec(field, 0..5),
+            space(),
+        )
+            .prop_map(|(sound, fields, after)| {
+                let start = if sound {
+                    r#"{"asset_id":"a","action":"CANCEL","#
+                } else {
+                    "{"
+                };
+                format!("{start}{}}}{after}", fields.join(","))
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn the_scan_takes_nothing_that_serde_reads_otherwise(text in any_text()) {
+            if let Some(order) = scan_plain_order(text.as_bytes()) {
+                prop_assert_eq!(Some(order), by_serde(text.as_bytes()), "{}", text);
+            }
+        }
+
+        #[test]
+        fn nor_with_a_byte_changed(at: prop::sample::Index, byte: u8) {
+            let mut bytes = PLAIN.replace("\\u0072", "r").into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Some(order) = scan_plain_order(&bytes) {
+                prop_assert_eq!(Some(order), by_serde(&bytes));
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Answers, and errors as JSON: `{"error", "detail", "next"}`.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use serde::Serialize;
+
+use crate::status::QueryError;
+
+/// What goes back to the client.
+pub type Response = hyper::Response<Full<Bytes>>;
+
+/// An answer that is an error: what went wrong, and what the client can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    status: StatusCode,
+    detail: String,
+    next: String,
+    /// Name, in lower case, and value of a header that belongs to the error.
+    header: Option<(&'static str, &'static str)>,
+}
+
+/// JSON text with status 200.
+#[must_use]
+pub fn json(value: &impl Serialize) -> Response {
+    json_with(StatusCode::OK, value)
+}
+
+/// JSON text.
+#[must_use]
+pub fn json_with(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => respond(status, "application/json", body.into()),
+        Err(error) => Failure::internal(format!("cannot write JSON: {error}")).into(),
+    }
+}
+
+/// Text of the given content type with status 200.
+#[must_use]
+pub fn text(content_type: &'static str, body: String) -> Response {
+    respond(StatusCode::OK, content_type, body.into())
+}
+
+/// Text of the given status, for probes.
+#[must_use]
+pub fn plain(status: StatusCode, body: String) -> Response {
+    respond(status, "text/plain; charset=utf-8", body.into())
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Response {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // Everything here is about this moment.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl Failure {
+    fn new(status: StatusCode, detail: impl Into<String>, next: &str) -> Self {
+        Self {
+            status,
+            detail: detail.into(),
+            next: next.to_owned(),
+            header: None,
+        }
+    }
+
+    fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
+    /// 400: the request cannot be understood.
+    #[must_use]
+    pub fn bad_request(detail: String) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            detail,
+            "correct the address and ask again",
+        )
+    }
+
+    /// 401: the token is missing or wrong.
+    #[must_use]
+    pub fn unauthorized() -> Self {
+        let next = "send the header `Authorization: Bearer <token>` with the token of http.token";
+        Self::new(StatusCode::UNAUTHORIZED, "a valid token is required", next)
+            .with_header("www-authenticate", "Bearer")
+    }
+
+    /// 404: there is no such thing.
+    #[must_use]
+    pub fn not_found(detail: impl Into<String>, next: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail, next)
+    }
+
+    /// 405: the route does not take this method.
+    #[must_use]
+    pub fn method_not_allowed(method: &str) -> Self {
+        let detail = format!("{method} is not possible here");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, detail, "use GET or HEAD")
+            .with_header("allow", "GET, HEAD")
+    }
+
+    /// 413: the body is too large.
+    #[must_use]
+    pub fn too_large(limit_bytes: usize) -> Self {
+        let detail = format!("the body is larger than {limit_bytes} bytes");
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            detail,
+            "send less, or raise http.max.body.bytes",
+        )
+    }
+
+    /// 500: a defect.
+    #[must_use]
+    pub fn internal(detail: String) -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            detail,
+            "see the log of the instance",
+        )
+    }
+
+    /// 503: not now.
+    #[must_use]
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        let next = "ask again in a second; /readyz says when the instance is ready";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail, next).with_header("retry-after", "1")
+    }
+
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Self {
+        let detail = error.to_string();
+        match error {
+            QueryError::NotFound(_) => Self::not_found(detail, "check the name"),
+            QueryError::Unsupported(_) => {
+                Self::not_found(detail, "/topology says what this application does")
+            }
+            QueryError::Unavailable { .. } => Self::unavailable(detail),
+            QueryError::Failed { .. } => Self::internal(detail),
+        }
+    }
+}
+
+impl From<Failure> for Response {
+    fn from(failure: Failure) -> Self {
+        let word = failure.status.canonical_reason().unwrap_or("error");
+        let body = serde_json::json!({
+            "error": word, "detail": failure.detail, "next": failure.next,
+        });
+        let mut response = respond(failure.status, "application/json", body.to_string().into());
+        if let Some((name, value)) = failure.header {
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}

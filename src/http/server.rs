@@ -1,0 +1,226 @@
+//! Listening, the bounds on connections and requests, and stopping in an orderly way.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::request::Request;
+use super::response::{Failure, Response};
+use super::routes;
+use crate::config::HttpConfig;
+use crate::status::Introspect;
+
+/// How long a stopping server waits for answers that are under way.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+/// Pause after a failed `accept`, which fails again at once when descriptors are short.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The HTTP server could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpError {
+    /// Another program listens there.
+    #[error(
+        "cannot serve HTTP on {0}: another program listens there; stop it, or set http.listen \
+         to another port (port 0 takes a free one)"
+    )]
+    InUse(SocketAddr),
+    /// The address cannot be used for another reason.
+    #[error(
+        "cannot serve HTTP on {address}: {source}; set http.listen to an address of this machine"
+    )]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The address is not the loopback's.
+    #[error("refusing to serve HTTP on {0}, which others can reach: set http.allow.remote = true")]
+    Remote(SocketAddr),
+}
+
+/// A running server. Dropping it stops it as well; [`Server::stop`] waits until it has.
+pub struct Server {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts serving on `address`, within the bounds of `config`. Call it on a tokio runtime.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on, or may not be.
+    pub async fn start(
+        config: &HttpConfig,
+        address: SocketAddr,
+        instance: Arc<dyn Introspect>,
+    ) -> Result<Self, HttpError> {
+        let remote = !address.ip().is_loopback();
+        if remote && !config.allow_remote {
+            return Err(HttpError::Remote(address));
+        }
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| bind(address, source))?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| bind(address, source))?;
+        if remote && config.token.is_none() {
+            tracing::warn!(%address, "HTTP is open to everyone on the network: set http.token");
+        }
+        tracing::info!(%address, "serving HTTP");
+        let (stop, stopped) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            config: config.clone(),
+            instance,
+        });
+        let task = tokio::spawn(accept(listener, shared, stopped));
+        Ok(Self {
+            address,
+            stop,
+            task,
+        })
+    }
+
+    /// Where it listens; with the real port when port 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting, lets answers under way finish for a short time, and closes.
+    pub async fn stop(self) {
+        // Fails only when the server is gone already.
+        let _ = self.stop.send(true);
+        let _ = self.task.await;
+    }
+}
+
+fn bind(address: SocketAddr, source: io::Error) -> HttpError {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => HttpError::InUse(address),
+        _ => HttpError::Bind { address, source },
+    }
+}
+
+struct Shared {
+    config: HttpConfig,
+    instance: Arc<dyn Introspect>,
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(shared.config.max_connections));
+    let mut connections = JoinSet::new();
+    loop {
+        // A place first: clients beyond the cap wait in the listener's backlog.
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place,
+            _ = stopped.changed() => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.changed() => break,
+        };
+        // Forget those that ended, or the set would grow for ever.
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, _)) => {
+                let (shared, stopped) = (shared.clone(), stopped.clone());
+                connections.spawn(async move {
+                    let _place = place;
+                    serve(stream, shared, stopped).await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an HTTP connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let finished = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_GRACE, finished).await.is_err() {
+        tracing::debug!("closing HTTP connections that did not finish in time");
+    }
+}
+
+async fn serve(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    let config = &shared.config;
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_buf_size(config.max_header_bytes);
+    let service = service_fn(|request| {
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(respond(shared, request).await) }
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        // A client that hung up or sent nonsense is its own business.
+        tracing::debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+/// Answers one request within its time.
+async fn respond(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Response {
+    let limit = shared.config.request_timeout;
+    let answered = tokio::time::timeout(limit, read_and_answer(shared, request)).await;
+    answered.unwrap_or_else(|_| {
+        let detail = format!("the answer took longer than {} ms", limit.as_millis());
+        Failure::unavailable(detail).into()
+    })
+}
+
+async fn read_and_answer(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Response {
+    let (parts, body) = request.into_parts();
+    let max_body_bytes = shared.config.max_body_bytes;
+    // Routes answer from path and query alone. A body is read all the same, up to its limit,
+    // so that the connection can be used again.
+    if let Err(error) = Limited::new(body, max_body_bytes).collect().await {
+        return if error.is::<http_body_util::LengthLimitError>() {
+            Failure::too_large(max_body_bytes).into()
+        } else {
+            Failure::bad_request("the body ended early".to_owned()).into()
+        };
+    }
+    let request = match Request::new(parts) {
+        Ok(request) => request,
+        Err(failure) => return failure.into(),
+    };
+    // An answer may wait for a stream thread, which must not hold up other connections.
+    let answer = move || {
+        routes::answer(
+            shared.instance.as_ref(),
+            shared.config.token.as_ref(),
+            &request,
+        )
+    };
+    tokio::task::spawn_blocking(answer)
+        .await
+        .unwrap_or_else(|error| {
+            tracing::error!(%error, "answering an HTTP request failed");
+            Failure::internal("answering the request failed".to_owned()).into()
+        })
+}

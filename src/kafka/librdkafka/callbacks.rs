@@ -1,0 +1,113 @@
+//! A consumer's callbacks: they note what happened, for the poll during which they run.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use rdkafka_sys::bindings::*;
+use rdkafka_sys::rd_kafka_resp_err_t as Code;
+
+use super::super::group::{Event, GroupMetadata};
+use super::codes;
+use super::native::{elements, partition_of, text};
+
+/// What the callbacks write, read between calls into librdkafka.
+#[derive(Debug, Default)]
+pub(super) struct Callbacks {
+    pub(super) events: Vec<Event>,
+    /// Rebalances are answered on the spot, by giving everything up.
+    pub(super) closing: bool,
+}
+
+/// librdkafka's rebalance callback: notes the change, and leaves the answer to the caller of the
+/// poll. While closing, there is no caller any more.
+pub(super) unsafe extern "C" fn rebalanced(
+    client: *mut rd_kafka_t,
+    code: Code,
+    partitions: *mut rd_kafka_topic_partition_list_t,
+    opaque: *mut c_void,
+) {
+    // SAFETY: the opaque is the consumer's `Callbacks`, which nothing else borrows while a call
+    // into librdkafka runs; the list lives during the callback.
+    let (callbacks, changed) = unsafe { (&mut *opaque.cast::<Callbacks>(), elements(partitions)) };
+    let changed: Vec<_> = changed.iter().map(partition_of).collect();
+    // SAFETY: the client is live: it calls us.
+    unsafe {
+        if callbacks.closing {
+            // Gives up the co-partitions too, which the group knows nothing of.
+            rd_kafka_assign(client, ptr::null());
+            return;
+        }
+        callbacks.events.push(match code {
+            Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                let group_id = Arc::from("");
+                Event::Assigned { partitions: changed, identity: identity(client, &group_id) }
+            }
+            Code::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
+                if rd_kafka_assignment_lost(client) != 0 {
+                    Event::Lost(changed)
+                } else {
+                    Event::Revoked(changed)
+                }
+            }
+            code => Event::Error { partition: None, error: codes::error(code, "rebalance") },
+        });
+    }
+}
+
+/// librdkafka's error callback, for errors that belong to no partition.
+pub(super) unsafe extern "C" fn failed(
+    client: *mut rd_kafka_t,
+    code: c_int,
+    reason: *const c_char,
+    opaque: *mut c_void,
+) {
+    let code = Code::try_from(code).unwrap_or(Code::RD_KAFKA_RESP_ERR_UNKNOWN);
+    // SAFETY: as in `rebalanced`; the reason lives during the callback.
+    let (callbacks, mut error) = unsafe {
+        let error = codes::error_with(code, "run consumer", text(reason));
+        (&mut *opaque.cast::<Callbacks>(), error)
+    };
+    if code == Code::RD_KAFKA_RESP_ERR__FATAL {
+        let mut buffer = [0 as c_char; 512];
+        // SAFETY: the client is live and the buffer as long as said.
+        let (code, reason) = unsafe {
+            let code = rd_kafka_fatal_error(client, buffer.as_mut_ptr(), buffer.len());
+            (code, text(buffer.as_ptr()))
+        };
+        error =
+            codes::error_with(code, "run consumer", reason).with_class(codes::fatal_class(code));
+    }
+    callbacks.events.push(match code {
+        Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => Event::AllBrokersDown(error),
+        _ => Event::Error { partition: None, error },
+    });
+}
+
+/// The member's identity now.
+///
+/// # Safety
+/// `client` is live.
+pub(super) unsafe fn identity(client: *mut rd_kafka_t, group_id: &Arc<str>) -> GroupMetadata {
+    // SAFETY: the client is live; the metadata is owned here and its texts live as long as it.
+    unsafe {
+        let Some(raw) = NonNull::new(rd_kafka_consumer_group_metadata(client)) else {
+            return GroupMetadata {
+                group_id: Arc::clone(group_id),
+                generation: -1,
+                member_id: Arc::from(""),
+                group_instance_id: None,
+            };
+        };
+        let raw = raw.as_ptr();
+        let instance = rd_kafka_consumer_group_metadata_group_instance_id(raw);
+        let metadata = GroupMetadata {
+            group_id: text(rd_kafka_consumer_group_metadata_group_id(raw)).into(),
+            generation: rd_kafka_consumer_group_metadata_generation_id(raw),
+            member_id: text(rd_kafka_consumer_group_metadata_member_id(raw)).into(),
+            group_instance_id: (!instance.is_null()).then(|| text(instance).into()),
+        };
+        rd_kafka_consumer_group_metadata_destroy(raw);
+        metadata
+    }
+}

@@ -1,0 +1,256 @@
+//! The librdkafka properties that clients start from, and which of them a user may change.
+
+use std::collections::BTreeMap;
+
+use super::super::error::{ErrorClass, KafkaError};
+use super::super::partition::Isolation;
+use super::super::settings::{ConsumerRole, ConsumerSettings, ProducerSettings};
+use super::native::Config;
+
+/// Properties whose value the guarantees rest on, or that the runtime sets by itself.
+const OWNED: &[&str] = &[
+    "auto.offset.reset",
+    "client.id",
+    "delivery.report.only.error",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "isolation.level",
+    "partition.assignment.strategy",
+    "partitioner",
+    "transactional.id",
+];
+
+/// For every client. Brokers come back within seconds, so waiting ten for a reconnect is waste.
+const COMMON: &[(&str, &str)] = &[
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "1000"),
+    ("log.connection.close", "false"),
+];
+
+/// For every consumer: fetch far ahead, and resume at once when the queue has room again (the
+/// default of a second starves a fast reader).
+const CONSUMER: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("queued.min.messages", "200000"),
+    ("queued.max.messages.kbytes", "65536"),
+    ("fetch.message.max.bytes", "4194304"),
+    ("fetch.queue.backoff.ms", "1"),
+    ("fetch.wait.max.ms", "50"),
+];
+
+/// For every producer: large batches, and Java's partitioner, so that keys land where Java's
+/// clients put them.
+const PRODUCER: &[(&str, &str)] = &[
+    ("enable.idempotence", "true"),
+    ("partitioner", "murmur2_random"),
+    ("compression.type", "lz4"),
+    ("linger.ms", "20"),
+    ("batch.size", "1000000"),
+    ("batch.num.messages", "100000"),
+    ("queue.buffering.max.messages", "500000"),
+    ("queue.buffering.max.kbytes", "262144"),
+];
+
+/// How long a transaction may stay open before its coordinator aborts it.
+const TRANSACTION_TIMEOUT_MS: u64 = 15_000;
+/// How long a record may wait for its delivery outside of transactions.
+const DELIVERY_TIMEOUT_MS: u64 = 120_000;
+
+/// What a client is for, and so whose prefixed properties it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Consumer,
+    RestoreConsumer,
+    Producer,
+    Admin,
+}
+
+impl Purpose {
+    const PREFIXES: [&'static str; 4] = ["restore.consumer.", "consumer.", "producer.", "admin."];
+
+    /// The prefixes of the properties it takes, the strongest last.
+    fn prefixes(self) -> &'static [&'static str] {
+        match self {
+            Self::Consumer => &["consumer."],
+            Self::RestoreConsumer => &["consumer.", "restore.consumer."],
+            Self::Producer => &["producer."],
+            Self::Admin => &["admin."],
+        }
+    }
+}
+
+/// The user's librdkafka properties, `bootstrap.servers` among them.
+///
+/// A property applies to every client that knows it; under `consumer.`, `restore.consumer.`,
+/// `producer.` or `admin.` to those alone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Properties(BTreeMap<String, String>);
+
+impl Properties {
+    /// # Errors
+    /// When a property is not the user's to set.
+    pub(super) fn new(properties: BTreeMap<String, String>) -> Result<Self, KafkaError> {
+        for name in properties.keys() {
+            let bare = Purpose::PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix));
+            let bare = bare.unwrap_or(name);
+            if OWNED.contains(&bare) {
+                return Err(refused(&format!(
+                    "{name:?} cannot be set: its value follows from the application's own settings"
+                )));
+            }
+        }
+        Ok(Self(properties))
+    }
+
+    pub(super) fn consumer(&self, settings: &ConsumerSettings) -> Result<Config, KafkaError> {
+        let purpose = match settings.role {
+            ConsumerRole::Member { .. } => Purpose::Consumer,
+            ConsumerRole::Assigned => Purpose::RestoreConsumer,
+        };
+        let mut wanted = self.merged(CONSUMER, purpose);
+        let mut set = |name: &str, value: &str| {
+            wanted.insert(name.to_owned(), value.to_owned());
+        };
+        set("group.id", &settings.group_id);
+        set("client.id", &settings.client_id);
+        set("isolation.level", settings.isolation.as_str());
+        match &settings.role {
+            ConsumerRole::Member { group_instance_id } => {
+                set("partition.assignment.strategy", "cooperative-sticky");
+                // A batch call counts an end-of-partition as a record read, and the rebalance that
+                // follows would then resume one record too far on.
+                set("enable.partition.eof", "false");
+                if let Some(id) = group_instance_id {
+                    set("group.instance.id", id);
+                }
+            }
+            ConsumerRole::Assigned => set("enable.partition.eof", "true"),
+        }
+        self.config(&wanted)
+    }
+
+    pub(super) fn producer(&self, settings: &ProducerSettings) -> Result<Config, KafkaError> {
+        let mut wanted = self.merged(PRODUCER, Purpose::Producer);
+        if let Some(id) = &settings.transactional_id {
+            let timeout = wanted.entry("transaction.timeout.ms".to_owned());
+            let timeout = timeout.or_insert_with(|| TRANSACTION_TIMEOUT_MS.to_string()).clone();
+            // Records must fail before their transaction is timed out, which would fence us.
+            let delivery = timeout.parse().unwrap_or(TRANSACTION_TIMEOUT_MS) * 2 / 3;
+            wanted.entry("message.timeout.ms".to_owned()).or_insert_with(|| delivery.to_string());
+            wanted.insert("transactional.id".to_owned(), id.as_ref().to_owned());
+        } else {
+            let delivery = wanted.entry("message.timeout.ms".to_owned());
+            delivery.or_insert_with(|| DELIVERY_TIMEOUT_MS.to_string());
+        }
+        let only_errors = if settings.track_offsets { "false" } else { "true" };
+        wanted.insert("delivery.report.only.error".to_owned(), only_errors.to_owned());
+        wanted.insert("client.id".to_owned(), settings.client_id.as_ref().to_owned());
+        self.config(&wanted)
+    }
+
+    pub(super) fn admin(&self) -> Result<Config, KafkaError> {
+        let mut wanted = self.merged(&[], Purpose::Admin);
+        wanted.insert("client.id".to_owned(), "tidemill-admin".to_owned());
+        // Committed offsets that it reads wait for open transactions, as the consumers' do.
+        wanted.insert("isolation.level".to_owned(), Isolation::ReadCommitted.as_str().to_owned());
+        self.config(&wanted)
+    }
+
+    /// Defaults, then the user's properties, then those of this purpose.
+    fn merged(&self, defaults: &[(&str, &str)], purpose: Purpose) -> BTreeMap<String, String> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let mut merged: BTreeMap<_, _> = COMMON.iter().chain(defaults).map(owned).collect();
+        let prefixed = |name: &str| Purpose::PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        for (name, value) in self.0.iter().filter(|(name, _)| !prefixed(name)) {
+            merged.insert(name.clone(), value.clone());
+        }
+        for prefix in purpose.prefixes() {
+            for (name, value) in &self.0 {
+                if let Some(bare) = name.strip_prefix(prefix) {
+                    merged.insert(bare.to_owned(), value.clone());
+                }
+            }
+        }
+        merged
+    }
+
+    fn config(&self, wanted: &BTreeMap<String, String>) -> Result<Config, KafkaError> {
+        if !wanted.contains_key("bootstrap.servers") {
+            return Err(refused("\"bootstrap.servers\" is missing: name at least one broker"));
+        }
+        let mut config = Config::new();
+        for (name, value) in wanted {
+            config.set(name, value)?;
+        }
+        Ok(config)
+    }
+}
+
+fn refused(message: &str) -> KafkaError {
+    KafkaError::new(ErrorClass::Configuration, "_INVALID_ARG", "configure client", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties(pairs: &[(&str, &str)]) -> Result<Properties, KafkaError> {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Properties::new(pairs.collect())
+    }
+
+    #[test]
+    fn a_property_the_guarantees_rest_on_is_refused_by_name_even_with_a_prefix() {
+        for name in ["isolation.level", "consumer.auto.offset.reset", "producer.partitioner"] {
+            let error = properties(&[(name, "x")]).unwrap_err();
+            assert_eq!(error.class(), ErrorClass::Configuration);
+            assert!(error.message().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_prefixed_property_reaches_its_clients_only_and_beats_the_plain_one() {
+        let properties = properties(&[
+            ("fetch.wait.max.ms", "7"),
+            ("restore.consumer.fetch.wait.max.ms", "9"),
+            ("producer.linger.ms", "3"),
+        ])
+        .unwrap();
+        let main = properties.merged(CONSUMER, Purpose::Consumer);
+        let restore = properties.merged(CONSUMER, Purpose::RestoreConsumer);
+        assert_eq!(main["fetch.wait.max.ms"], "7");
+        assert_eq!(restore["fetch.wait.max.ms"], "9");
+        assert!(!main.contains_key("linger.ms"));
+        assert_eq!(properties.merged(PRODUCER, Purpose::Producer)["linger.ms"], "3");
+    }
+
+    #[test]
+    fn a_refused_value_is_not_repeated_in_the_error() {
+        let properties =
+            properties(&[("bootstrap.servers", "127.0.0.1:1"), ("security.protocol", "hunter2")])
+                .unwrap();
+        let error = properties.admin().unwrap_err();
+        assert!(error.message().contains("security.protocol"), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_property_is_an_error() {
+        let properties =
+            properties(&[("bootstrap.servers", "127.0.0.1:1"), ("no.such.thing", "1")]).unwrap();
+        let error = properties.admin().unwrap_err();
+        assert!(error.message().contains("no.such.thing"), "{error}");
+    }
+
+    #[test]
+    fn without_brokers_no_client_is_made() {
+        assert!(properties(&[]).unwrap().admin().is_err());
+    }
+}

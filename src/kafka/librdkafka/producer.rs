@@ -1,0 +1,340 @@
+//! The producer: interned topics, `producev` a record, delivery reports on the caller's thread.
+//!
+//! A record's timestamp and headers need `rd_kafka_producev`; `rd_kafka_produce_batch` can send
+//! neither. Delivery reports come by callback, since librdkafka's own flush and transaction calls
+//! serve callbacks while they wait but not events.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka_sys::bindings::*;
+use rdkafka_sys::rd_kafka_resp_err_t as Code;
+use rustc_hash::FxHashMap;
+use tidemill_topology::record::Headers;
+
+use super::super::border::{Outgoing, ProduceError, Producer};
+use super::super::error::{ErrorClass, KafkaError};
+use super::super::group::GroupMetadata;
+use super::super::partition::{Committed, TopicPartition};
+use super::super::settings::ProducerSettings;
+use super::super::topic::{Deliveries, TopicId};
+use super::codes::{self, check_transactional, read_code};
+use super::native::{Client, Config, PartitionList, Shared, UNASSIGNED, c_string, millis, text};
+
+/// A producer of one thread, transactional or not.
+#[derive(Debug)]
+pub struct LibrdkafkaProducer {
+    client: Client,
+    /// By [`TopicId`]; freed before the client ends.
+    topics: Vec<NonNull<rd_kafka_topic_t>>,
+    ids: FxHashMap<Arc<str>, TopicId>,
+    /// Written by the delivery callback while a call into librdkafka runs.
+    deliveries: Shared<Deliveries>,
+}
+
+// SAFETY: topic handles may be used from any thread. The delivery callback runs only inside calls
+// made through `&mut self` (poll, flush, commit, abort), on the thread that makes them.
+unsafe impl Send for LibrdkafkaProducer {}
+
+impl LibrdkafkaProducer {
+    pub(super) fn open(config: Config, _settings: &ProducerSettings) -> Result<Self, KafkaError> {
+        let deliveries = Shared::new(Deliveries::default());
+        // SAFETY: the configuration is live, and the opaque outlives the client.
+        unsafe {
+            rd_kafka_conf_set_dr_msg_cb(config.raw(), Some(delivered));
+            rd_kafka_conf_set_opaque(config.raw(), deliveries.raw().cast());
+        }
+        let client = Client::new(rd_kafka_type_t::RD_KAFKA_PRODUCER, config)?;
+        Ok(Self { client, topics: Vec::new(), ids: FxHashMap::default(), deliveries })
+    }
+
+    /// Why `producev` did not take a record.
+    #[cold]
+    fn refused(&self, code: Code, topic: TopicId) -> ProduceError {
+        if code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
+            return ProduceError::QueueFull;
+        }
+        let operation = "produce";
+        // SAFETY: the topic is live, as is its name.
+        let name = unsafe { text(rd_kafka_topic_name(self.topics[topic.index()].as_ptr())) };
+        let error = match self.client.fatal_error() {
+            Some(fatal) => {
+                codes::error_with(code, operation, fatal.message()).with_class(fatal.class())
+            }
+            None => codes::error(code, operation),
+        };
+        ProduceError::Refused(error.of_topic(&name))
+    }
+}
+
+impl Drop for LibrdkafkaProducer {
+    fn drop(&mut self) {
+        let everything = RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT;
+        // SAFETY: the client is live, and so are the topics, each of which is freed once.
+        unsafe {
+            rd_kafka_purge(
+                self.client.raw(),
+                (everything | RD_KAFKA_PURGE_F_NON_BLOCKING) as c_int,
+            );
+            rd_kafka_poll(self.client.raw(), 0);
+            for topic in self.topics.drain(..) {
+                rd_kafka_topic_destroy(topic.as_ptr());
+            }
+        }
+    }
+}
+
+impl Producer for LibrdkafkaProducer {
+    fn init_transactions(&mut self, timeout: Duration) -> Result<(), KafkaError> {
+        // SAFETY: the client is live.
+        unsafe {
+            let outcome = rd_kafka_init_transactions(self.client.raw(), millis(timeout));
+            check_transactional(outcome, "init transactions")
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), KafkaError> {
+        // SAFETY: the client is live.
+        unsafe {
+            let outcome = rd_kafka_begin_transaction(self.client.raw());
+            check_transactional(outcome, "begin transaction")
+        }
+    }
+
+    fn send_offsets(
+        &mut self,
+        offsets: &[Committed],
+        group: &GroupMetadata,
+        timeout: Duration,
+    ) -> Result<(), KafkaError> {
+        let operation = "send offsets to transaction";
+        let list = PartitionList::of_commits(offsets)?;
+        let identity = Identity::new(group)?;
+        // SAFETY: everything passed is live; librdkafka copies it.
+        unsafe {
+            let outcome = rd_kafka_send_offsets_to_transaction(
+                self.client.raw(),
+                list.raw(),
+                identity.0.as_ptr(),
+                millis(timeout),
+            );
+            check_transactional(outcome, operation)
+        }
+    }
+
+    fn commit(&mut self, timeout: Duration) -> Result<(), KafkaError> {
+        // SAFETY: the client is live. The delivery callback runs on this thread meanwhile.
+        unsafe {
+            let outcome = rd_kafka_commit_transaction(self.client.raw(), millis(timeout));
+            check_transactional(outcome, "commit transaction")
+        }
+    }
+
+    fn abort(&mut self, timeout: Duration) -> Result<(), KafkaError> {
+        // librdkafka purges its queues itself before it waits.
+        // SAFETY: the client is live. The delivery callback runs on this thread meanwhile.
+        unsafe {
+            let outcome = rd_kafka_abort_transaction(self.client.raw(), millis(timeout));
+            check_transactional(outcome, "abort transaction")
+        }
+    }
+
+    fn flush(&mut self, timeout: Duration) -> Result<(), KafkaError> {
+        // SAFETY: the client is live. The delivery callback runs on this thread meanwhile.
+        codes::check(unsafe { rd_kafka_flush(self.client.raw(), millis(timeout)) }, "flush")
+    }
+
+    fn topic(&mut self, name: &str) -> Result<TopicId, KafkaError> {
+        if let Some(&id) = self.ids.get(name) {
+            return Ok(id);
+        }
+        let text = c_string(name, "open topic")?;
+        // SAFETY: the client and the name are live; null takes the client's topic defaults.
+        let topic =
+            unsafe { rd_kafka_topic_new(self.client.raw(), text.as_ptr(), ptr::null_mut()) };
+        let Some(topic) = NonNull::new(topic) else {
+            // SAFETY: no precondition.
+            let code = unsafe { rd_kafka_last_error() };
+            return Err(codes::error(code, "open topic").of_topic(name));
+        };
+        // A client has far fewer topics than that.
+        let id = TopicId(u32::try_from(self.topics.len()).unwrap_or(u32::MAX));
+        self.topics.push(topic);
+        self.ids.insert(name.into(), id);
+        Ok(id)
+    }
+
+    #[inline]
+    fn produce(&mut self, record: &Outgoing<'_>) -> Result<(), ProduceError> {
+        let topic = self.topics[record.topic.index()].as_ptr();
+        let (key, key_len) = pointer(record.key);
+        let (value, value_len) = pointer(record.value);
+        let partition = record.partition.unwrap_or(UNASSIGNED);
+        // librdkafka takes 0 for the present.
+        let timestamp = record.timestamp.millis().max(0);
+        // Where offsets are tracked, the report carries the topic's id in its opaque.
+        let opaque = ptr::without_provenance_mut::<c_void>(record.topic.index());
+        let headers = if record.headers.is_empty() {
+            ptr::null_mut()
+        } else {
+            native_headers(record.headers)?
+        };
+        // SAFETY: every value follows its tag in the type librdkafka reads for it; key and value
+        // are copied during the call, which MSG_F_COPY asks for; null headers are none.
+        let code = unsafe {
+            use rd_kafka_vtype_t::*;
+            rd_kafka_producev(
+                self.client.raw(),
+                RD_KAFKA_VTYPE_RKT,
+                topic,
+                RD_KAFKA_VTYPE_PARTITION,
+                partition,
+                RD_KAFKA_VTYPE_MSGFLAGS,
+                RD_KAFKA_MSG_F_COPY as c_int,
+                RD_KAFKA_VTYPE_KEY,
+                key,
+                key_len,
+                RD_KAFKA_VTYPE_VALUE,
+                value,
+                value_len,
+                RD_KAFKA_VTYPE_TIMESTAMP,
+                timestamp,
+                RD_KAFKA_VTYPE_OPAQUE,
+                opaque,
+                RD_KAFKA_VTYPE_HEADERS,
+                headers,
+                RD_KAFKA_VTYPE_END,
+            )
+        };
+        if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Ok(());
+        }
+        if !headers.is_null() {
+            // SAFETY: librdkafka takes them over only with the record.
+            unsafe { rd_kafka_headers_destroy(headers) };
+        }
+        Err(self.refused(code, record.topic))
+    }
+
+    fn poll(&mut self, timeout: Duration) {
+        // SAFETY: the client is live. The delivery callback runs on this thread meanwhile.
+        unsafe { rd_kafka_poll(self.client.raw(), millis(timeout)) };
+    }
+
+    fn deliveries(&mut self) -> &mut Deliveries {
+        // SAFETY: live until the drop, and the callback cannot run while this borrow of `self`
+        // lasts.
+        unsafe { &mut *self.deliveries.raw() }
+    }
+
+    fn in_flight(&self) -> usize {
+        // SAFETY: the client is live.
+        usize::try_from(unsafe { rd_kafka_outq_len(self.client.raw()) }).unwrap_or(0)
+    }
+
+    fn purge(&mut self) {
+        let everything = RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT;
+        // SAFETY: the client is live. It fails only for flags it does not know.
+        unsafe { rd_kafka_purge(self.client.raw(), everything as c_int) };
+    }
+
+    fn fatal_error(&self) -> Option<KafkaError> {
+        self.client.fatal_error()
+    }
+}
+
+/// librdkafka's delivery callback: one call a record, on the thread that polls.
+unsafe extern "C" fn delivered(
+    _client: *mut rd_kafka_t,
+    message: *const rd_kafka_message_t,
+    opaque: *mut c_void,
+) {
+    // SAFETY: the opaque is the producer's `Deliveries`, which nothing else borrows while a call
+    // into librdkafka runs; the message lives during the callback.
+    let (deliveries, message) = unsafe { (&mut *opaque.cast::<Deliveries>(), &*message) };
+    // SAFETY: the field is initialised.
+    match unsafe { read_code(&raw const message.err) } {
+        Code::RD_KAFKA_RESP_ERR_NO_ERROR => {
+            let topic = TopicId(message._private.addr() as u32);
+            deliveries.note_delivered(topic, message.partition, message.offset);
+        }
+        // Dropped on our own wish, by an abort or a purge.
+        Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE | Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT => {}
+        code => deliveries.note_failed(|| {
+            // SAFETY: the topic and its name live during the callback.
+            let topic = unsafe { CStr::from_ptr(rd_kafka_topic_name(message.rkt)) };
+            let partition = TopicPartition::new(topic.to_string_lossy(), message.partition);
+            let mut error = codes::error(code, "deliver record").of_partition(&partition);
+            // librdkafka has tried long enough: this record will not be delivered any more.
+            if error.class().is_retriable() {
+                error = error.with_class(ErrorClass::Abortable);
+            }
+            (partition, error)
+        }),
+    }
+}
+
+/// A slice as librdkafka takes it; null stays null, and empty is not null.
+#[inline]
+fn pointer(bytes: Option<&[u8]>) -> (*const c_void, usize) {
+    bytes.map_or((ptr::null(), 0), |bytes| (bytes.as_ptr().cast(), bytes.len()))
+}
+
+/// A copy of headers that librdkafka can take over.
+fn native_headers(headers: &Headers) -> Result<*mut rd_kafka_headers_t, KafkaError> {
+    // SAFETY: librdkafka copies names and values, whose lengths are passed along; a negative
+    // length is null. The list is freed here when it cannot be completed.
+    unsafe {
+        let list = rd_kafka_headers_new(headers.len());
+        for header in headers {
+            let (value, size) = match &header.value {
+                Some(value) => (value.as_ptr().cast(), value.len().cast_signed()),
+                None => (ptr::null(), -1),
+            };
+            let name = header.name.as_ptr().cast();
+            let code =
+                rd_kafka_header_add(list, name, header.name.len().cast_signed(), value, size);
+            if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                rd_kafka_headers_destroy(list);
+                return Err(codes::error(code, "add header"));
+            }
+        }
+        Ok(list)
+    }
+}
+
+/// A group identity as the transaction calls take it.
+struct Identity(NonNull<rd_kafka_consumer_group_metadata_t>);
+
+impl Identity {
+    fn new(group: &GroupMetadata) -> Result<Self, KafkaError> {
+        let operation = "name group";
+        let id = c_string(&group.group_id, operation)?;
+        let member = c_string(&group.member_id, operation)?;
+        let instance = match &group.group_instance_id {
+            Some(instance) => Some(c_string(instance, operation)?),
+            None => None,
+        };
+        // SAFETY: all names are live and copied.
+        let raw = unsafe {
+            rd_kafka_consumer_group_metadata_new_with_genid(
+                id.as_ptr(),
+                group.generation,
+                member.as_ptr(),
+                instance.as_ref().map_or(ptr::null(), |instance| instance.as_ptr()),
+            )
+        };
+        NonNull::new(raw)
+            .map(Self)
+            .ok_or_else(|| codes::error(Code::RD_KAFKA_RESP_ERR__INVALID_ARG, operation))
+    }
+}
+
+impl Drop for Identity {
+    fn drop(&mut self) {
+        // SAFETY: owned, dropped once.
+        unsafe { rd_kafka_consumer_group_metadata_destroy(self.0.as_ptr()) };
+    }
+}

@@ -1,0 +1,347 @@
+//! An assigned task: its operators, its stores, and the records that wait for it.
+//!
+//! ```text
+//! Created --> Restoring --> Running --> Closed
+//!                 ^            |
+//!                 +-- rollback-+
+//! ```
+//!
+//! While it restores, its stores are with the state updater; while it runs, they are here.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use tidemill_state::{InputOffset, TaskStores};
+use tidemill_topology::graph::{TaskId, Topology};
+use tidemill_topology::handler::Handlers;
+use tidemill_topology::record::{Headers, RawRecord};
+use tidemill_topology::task::{InputIndex, Task};
+
+use super::collector::{Collector, TaskHost};
+use super::commit_metadata;
+use super::error::RuntimeError;
+use super::plan::Plan;
+use crate::kafka::{Committed, Consumer, Message, Offset, Producer, Slot, TopicPartition};
+use crate::metrics::{LocalTask, PartitionMetrics, TaskMetrics};
+use crate::status::TaskState;
+
+/// A partition that a task reads.
+pub struct Input<M> {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// Its slot in the consumer.
+    pub slot: Slot,
+    /// Whether it is a repartition topic.
+    pub internal: bool,
+    index: InputIndex,
+    queue: VecDeque<M>,
+    /// The next offset to process; `None` until the task runs.
+    pub next: Option<Offset>,
+    /// What the group last committed.
+    pub committed: Option<Offset>,
+    /// Whether fetching was paused since too much waits.
+    pub paused: bool,
+    /// Whether nothing more was to be had when last looked, so others need not wait for it.
+    drained: bool,
+    /// Its series.
+    pub metrics: PartitionMetrics,
+}
+
+/// A task of a stream thread.
+pub struct ActiveTask<M> {
+    /// Which task.
+    pub id: TaskId,
+    /// What it does.
+    pub state: TaskState,
+    /// Its operators; made anew after a rollback.
+    pub task: Task,
+    /// Its stores, `None` while the state updater has them.
+    pub stores: Option<TaskStores>,
+    /// Its inputs, the lead first.
+    pub inputs: Vec<Input<M>>,
+    /// Whether something was processed or punctuated since the last commit.
+    pub dirty: bool,
+    /// Records processed in all.
+    pub processed: u64,
+    /// Counters not yet published.
+    pub local: LocalTask,
+    /// Its series.
+    pub metrics: TaskMetrics,
+    buffered: usize,
+    headers: Headers,
+}
+
+impl<M: Message> ActiveTask<M> {
+    /// A task that has just been assigned.
+    ///
+    /// # Errors
+    /// When the topology cannot be wired.
+    pub fn new<C: Consumer<Message = M>>(
+        id: TaskId,
+        topology: &Topology,
+        handlers: &Arc<Handlers>,
+        plan: &Plan,
+        consumer: &mut C,
+        metrics: TaskMetrics,
+    ) -> Result<Self, RuntimeError> {
+        let task = topology.task(id.subtopology, Arc::clone(handlers))?;
+        let inputs = plan
+            .inputs(id)
+            .map(|(input, partition)| {
+                Ok(Input {
+                    slot: consumer.slot(&partition),
+                    index: task.input(&input.name)?,
+                    internal: input.internal,
+                    queue: VecDeque::new(),
+                    next: None,
+                    committed: None,
+                    paused: false,
+                    drained: false,
+                    metrics: metrics.partition(&partition.topic, partition.partition),
+                    partition,
+                })
+            })
+            .collect::<Result<Vec<_>, RuntimeError>>()?;
+        metrics.set_state(TaskState::Created);
+        Ok(Self {
+            id,
+            state: TaskState::Created,
+            task,
+            stores: None,
+            inputs,
+            dirty: false,
+            processed: 0,
+            local: LocalTask::default(),
+            metrics,
+            buffered: 0,
+            headers: Headers::new(),
+        })
+    }
+
+    /// The one place where a task changes its state.
+    pub fn become_state(&mut self, state: TaskState) {
+        debug_assert!(
+            matches!(
+                (self.state, state),
+                (TaskState::Created | TaskState::Running, TaskState::Restoring)
+                    | (TaskState::Restoring, TaskState::Running)
+                    | (_, TaskState::Closed)
+            ),
+            "{} from {:?} to {state:?}",
+            self.id,
+            self.state
+        );
+        self.state = state;
+        self.metrics.set_state(state);
+    }
+
+    /// Queues a record for its input.
+    pub fn buffer(&mut self, input: usize, message: M) {
+        self.inputs[input].queue.push_back(message);
+        self.buffered += 1;
+    }
+
+    /// Records that wait.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.buffered
+    }
+
+    /// Records of an input that wait.
+    #[must_use]
+    pub fn buffered_of(&self, input: usize) -> usize {
+        self.inputs[input].queue.len()
+    }
+
+    /// Forgets the records that wait.
+    pub fn clear_buffers(&mut self) {
+        for input in &mut self.inputs {
+            input.queue.clear();
+        }
+        self.buffered = 0;
+    }
+
+    /// Takes up to `limit` records through the task, lowest timestamp first. Says how many.
+    ///
+    /// # Errors
+    /// When a handler stops the task, a store or the producer fails, or code panics.
+    pub fn process<C, P>(
+        &mut self,
+        limit: usize,
+        waits: bool,
+        consumer: &C,
+        collector: &mut Collector<P>,
+    ) -> Result<usize, RuntimeError>
+    where
+        C: Consumer<Message = M>,
+        P: Producer,
+    {
+        let Some(mut stores) = self.stores.take() else { return Ok(0) };
+        let mut place = None;
+        let run = catch_unwind(AssertUnwindSafe(|| {
+            self.process_batch(limit, waits, consumer, collector, &mut stores, &mut place)
+        }));
+        self.stores = Some(stores);
+        run.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            let place = place.map_or("a punctuation".to_owned(), |(input, offset): (usize, Offset)| {
+                format!("{}@{offset}", self.inputs[input].partition)
+            });
+            Err(RuntimeError::Panic { task: self.id, place, message: text.unwrap_or_default() })
+        })
+    }
+
+    fn process_batch<C, P>(
+        &mut self,
+        limit: usize,
+        waits: bool,
+        consumer: &C,
+        collector: &mut Collector<P>,
+        stores: &mut TaskStores,
+        place: &mut Option<(usize, Offset)>,
+    ) -> Result<usize, RuntimeError>
+    where
+        C: Consumer<Message = M>,
+        P: Producer,
+    {
+        for input in &mut self.inputs {
+            input.drained = false;
+        }
+        let mut host = TaskHost { stores, collector };
+        let mut count = 0;
+        while count < limit {
+            let Some(at) = self.choose(waits, consumer) else { break };
+            let input = &mut self.inputs[at];
+            let Some(message) = input.queue.pop_front() else { break };
+            let offset = message.offset();
+            *place = Some((at, offset));
+            message.read_headers(&mut self.headers);
+            let record = RawRecord {
+                topic: &input.partition.topic,
+                partition: input.partition.partition,
+                offset: offset.0,
+                timestamp: message.timestamp(),
+                key: message.key(),
+                value: message.value(),
+                headers: &self.headers,
+            };
+            self.task
+                .process(input.index, &record, &mut host)
+                .map_err(|error| RuntimeError::Task { task: self.id, error })?;
+            input.next = Some(offset.next());
+            self.buffered -= 1;
+            count += 1;
+        }
+        self.dirty |= count > 0;
+        self.processed += count as u64;
+        self.local.processed += count as u64;
+        Ok(count)
+    }
+
+    /// The input whose head has the lowest timestamp; none while an empty input may still have a
+    /// lower one on its way.
+    fn choose<C: Consumer<Message = M>>(&mut self, waits: bool, consumer: &C) -> Option<usize> {
+        if let [only] = &self.inputs[..] {
+            return (!only.queue.is_empty()).then_some(0);
+        }
+        let mut best = None;
+        for at in 0..self.inputs.len() {
+            match self.inputs[at].queue.front() {
+                Some(head) => {
+                    let timestamp = head.timestamp();
+                    if best.is_none_or(|(lowest, _)| timestamp < lowest) {
+                        best = Some((timestamp, at));
+                    }
+                }
+                None if waits && !self.inputs[at].drained => {
+                    if !at_end(&self.inputs[at], consumer) {
+                        return None;
+                    }
+                    self.inputs[at].drained = true;
+                }
+                None => {}
+            }
+        }
+        best.map(|(_, at)| at)
+    }
+
+    /// Fires wall-clock punctuations.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn punctuate<P: Producer>(&mut self, collector: &mut Collector<P>) -> Result<(), RuntimeError> {
+        let Some(stores) = &mut self.stores else { return Ok(()) };
+        let sent = collector.sent;
+        let mut host = TaskHost { stores, collector };
+        self.task.punctuate_wall_clock(&mut host).map_err(|error| RuntimeError::Task { task: self.id, error })?;
+        self.dirty |= collector.sent != sent || stores.has_uncommitted();
+        Ok(())
+    }
+
+    /// Commit step 1: pushes on what caching operators held back.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn flush<P: Producer>(&mut self, collector: &mut Collector<P>) -> Result<(), RuntimeError> {
+        let Some(stores) = &mut self.stores else { return Ok(()) };
+        let mut host = TaskHost { stores, collector };
+        self.task.flush(&mut host).map_err(|error| RuntimeError::Task { task: self.id, error })
+    }
+
+    /// What is to be committed of the inputs: where they moved since the last commit.
+    pub fn offsets<C: Consumer<Message = M>>(&mut self, consumer: &C) -> Vec<Committed> {
+        let mut metadata = None;
+        let mut offsets = Vec::new();
+        for input in &mut self.inputs {
+            // Behind the last record there may be only the markers of transactions: step over them.
+            if input.queue.is_empty()
+                && let Some(position) = consumer.position(&input.partition)
+            {
+                input.next = input.next.map(|next| next.max(position));
+            }
+            let Some(next) = input.next.filter(|next| Some(*next) != input.committed) else { continue };
+            let metadata = metadata.get_or_insert_with(|| commit_metadata::encode(&self.task.times()));
+            offsets.push(Committed {
+                partition: input.partition.clone(),
+                offset: next,
+                leader_epoch: None,
+                metadata: metadata.clone(),
+            });
+        }
+        offsets
+    }
+
+    /// The group has committed these offsets; what the stores keep of them.
+    pub fn note_committed(&mut self, offsets: &[Committed]) -> Vec<InputOffset> {
+        self.dirty = false;
+        let mut kept = Vec::new();
+        for input in &mut self.inputs {
+            let Some(offset) = offsets.iter().find(|offset| offset.partition == input.partition) else { continue };
+            input.committed = Some(offset.offset);
+            kept.push(InputOffset {
+                topic: input.partition.topic.to_string(),
+                partition: input.partition.partition,
+                offset: offset.offset.0,
+            });
+        }
+        kept
+    }
+
+    /// The partitions that it reads.
+    pub fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.inputs.iter().map(|input| &input.partition)
+    }
+}
+
+/// Whether an empty input has nothing that was not handed out yet.
+fn at_end<M, C: Consumer<Message = M>>(input: &Input<M>, consumer: &C) -> bool
+where
+    M: Message,
+{
+    match (consumer.known_end(&input.partition), consumer.position(&input.partition).or(input.next)) {
+        (Some(end), Some(position)) => position >= end,
+        _ => false,
+    }
+}

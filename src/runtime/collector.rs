@@ -1,0 +1,146 @@
+//! A thread's way out: the producer, its transaction, and the handles of its topics.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tidemill_state::TaskStores;
+use tidemill_topology::error::{Error, ErrorKind, Result};
+use tidemill_topology::node::{Host, Outgoing as Sent, Route, SinkTopic};
+use tidemill_topology::store::{BytesStore, StoreIndex};
+use tidemill_topology::time::Timestamp;
+
+use super::plan::{Plan, full_name};
+use crate::kafka::{KafkaError, Outgoing, ProduceError, Producer, TopicId};
+
+/// How long a full send queue is waited for at a time.
+const QUEUE_FULL_WAIT: Duration = Duration::from_millis(5);
+
+/// The producer of a stream thread.
+pub struct Collector<P> {
+    producer: P,
+    application_id: Arc<str>,
+    plan: Arc<Plan>,
+    /// Handles by the topology's own name object: a comparison of pointers on the record path.
+    topics: Vec<(SinkTopic, TopicId)>,
+    /// Records and bytes sent since the counters were last taken.
+    pub sent: u64,
+    /// See `sent`.
+    pub sent_bytes: u64,
+    /// Bytes sent in the open transaction.
+    pub open_bytes: u64,
+}
+
+impl<P: Producer> Collector<P> {
+    /// A collector that sends with `producer`.
+    pub fn new(producer: P, application_id: Arc<str>, plan: Arc<Plan>) -> Self {
+        Self { producer, application_id, plan, topics: Vec::new(), sent: 0, sent_bytes: 0, open_bytes: 0 }
+    }
+
+    /// The producer itself.
+    pub fn producer(&mut self) -> &mut P {
+        &mut self.producer
+    }
+
+    /// Puts another producer in place; topic handles are looked up anew.
+    pub fn replace(&mut self, producer: P) {
+        self.producer = producer;
+        self.topics.clear();
+        self.open_bytes = 0;
+    }
+
+    /// The handle of a topic of the topology.
+    fn topic(&mut self, topic: &SinkTopic) -> Result<TopicId, KafkaError> {
+        let known = self.topics.iter().find(|(known, _)| {
+            known.internal == topic.internal && (Arc::ptr_eq(&known.name, &topic.name) || known.name == topic.name)
+        });
+        if let Some((_, id)) = known {
+            return Ok(*id);
+        }
+        let id = self.producer.topic(&full_name(&self.application_id, topic))?;
+        self.topics.push((topic.clone(), id));
+        Ok(id)
+    }
+
+    /// Hands a record to the producer, waiting while its queue is full.
+    ///
+    /// # Errors
+    /// When the producer will not take it.
+    pub fn produce(&mut self, record: &Outgoing<'_>) -> Result<(), KafkaError> {
+        loop {
+            match self.producer.produce(record) {
+                Ok(()) => {
+                    let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+                    self.sent += 1;
+                    self.sent_bytes += bytes as u64;
+                    self.open_bytes += bytes as u64;
+                    return Ok(());
+                }
+                Err(ProduceError::QueueFull) => self.producer.poll(QUEUE_FULL_WAIT),
+                Err(ProduceError::Refused(error)) => return Err(error),
+            }
+        }
+    }
+
+    fn send(&mut self, record: &Sent<'_>) -> Result<(), KafkaError> {
+        let topic = self.topic(record.topic)?;
+        let partition = match record.route {
+            Route::Partition(partition) => Some(partition),
+            // The client hashes the key itself; other bytes than the key's are hashed here.
+            Route::Key(bytes) if bytes == record.key => None,
+            Route::Key(None) => None,
+            Route::Key(Some(bytes)) => self
+                .plan
+                .partitions(&full_name(&self.application_id, record.topic))
+                .map(|partitions| tidemill_topology::partition::by_key(bytes, partitions)),
+        };
+        self.produce(&Outgoing {
+            topic,
+            partition,
+            key: record.key,
+            value: record.value,
+            timestamp: record.timestamp,
+            headers: record.headers,
+        })
+    }
+}
+
+/// What a task sees of its thread: its own stores, and the thread's collector.
+pub struct TaskHost<'h, P> {
+    /// The task's stores.
+    pub stores: &'h mut TaskStores,
+    /// The thread's way out.
+    pub collector: &'h mut Collector<P>,
+}
+
+impl<P: Producer> Host for TaskHost<'_, P> {
+    #[inline]
+    fn store(&mut self, index: StoreIndex) -> &mut dyn BytesStore {
+        self.stores.bound(index)
+    }
+
+    #[inline]
+    fn send(&mut self, record: Sent<'_>) -> Result {
+        self.collector.send(&record).map_err(|error| {
+            Error::new(ErrorKind::Send { topic: record.topic.name.to_string(), cause: Box::new(error) })
+        })
+    }
+
+    fn partitions(&mut self, topic: &str) -> Option<i32> {
+        self.collector.plan.partitions(topic)
+    }
+
+    fn wall_clock(&self) -> Timestamp {
+        now_ms()
+    }
+
+    fn global_get(&mut self, store: &str, _: &[u8], _: &mut Vec<u8>) -> Result<bool> {
+        Err(Error::wiring(format!("no global store is named {store}")))
+    }
+}
+
+/// The wall clock.
+#[must_use]
+pub fn now_ms() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::new(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

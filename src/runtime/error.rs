@@ -1,0 +1,171 @@
+//! What can go wrong in a running instance, and how the runtime answers.
+
+use tidemill_state::StateError;
+use tidemill_topology::error::{Error as TopologyError, ErrorKind};
+use tidemill_topology::graph::{PartitionError, TaskId};
+
+use crate::kafka::{ErrorClass, KafkaError};
+
+/// An error of a running instance.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// Kafka refused or did not answer.
+    #[error("Kafka: {0}")]
+    Kafka(#[from] KafkaError),
+    /// The topology or one of its nodes failed.
+    #[error("task {task}: {error}")]
+    Task {
+        /// The task.
+        task: TaskId,
+        /// What failed.
+        error: TopologyError,
+    },
+    /// The topology cannot be wired.
+    #[error("{0}")]
+    Topology(#[from] TopologyError),
+    /// The topics do not fit the topology.
+    #[error("{0}")]
+    Partitions(#[from] PartitionError),
+    /// An internal topic that exists is not what the topology needs.
+    #[error(
+        "internal topic {topic} has {actual}, the topology needs {expected}; \
+         reset the application, or delete the topic if nothing in it is needed"
+    )]
+    InternalTopic {
+        /// Its name.
+        topic: String,
+        /// What it has.
+        actual: String,
+        /// What it should have.
+        expected: String,
+    },
+    /// Local state failed.
+    #[error("state: {0}")]
+    State(#[from] StateError),
+    /// The metrics registry refused a name.
+    #[error("{0}")]
+    Metrics(#[from] crate::metrics::MetricsError),
+    /// Code of a node panicked.
+    #[error("task {task} panicked on {place}: {message}; the record stays unprocessed, fix the code and restart")]
+    Panic {
+        /// The task.
+        task: TaskId,
+        /// Topic, partition and offset of the record.
+        place: String,
+        /// What the panic said.
+        message: String,
+    },
+    /// A record could not be delivered.
+    #[error("a record for {topic}-{partition} was not delivered: {error}")]
+    Delivery {
+        /// Its topic.
+        topic: String,
+        /// Its partition.
+        partition: i32,
+        /// Why.
+        error: KafkaError,
+    },
+    /// The group is no longer of the identity that the partitions were assigned to.
+    #[error("the group membership changed under an open transaction; it is aborted and taken up anew")]
+    IdentityChanged,
+    /// An input's committed offset does not exist any more.
+    #[error(
+        "{partition}: the offset to continue from is gone ({detail}); records were lost before they were processed. \
+         Set input.out.of.range=skip to go on, or reset the application"
+    )]
+    InputOutOfRange {
+        /// Which partition.
+        partition: String,
+        /// What the broker said.
+        detail: String,
+    },
+    /// Another instance has the same transactional id.
+    #[error(
+        "this instance was fenced again right after it had recovered: another process uses the same instance id; \
+         give each its own instance.id or state.dir"
+    )]
+    DuplicateInstance,
+    /// A thread of the instance ended unexpectedly.
+    #[error("thread {0} ended unexpectedly")]
+    ThreadDied(String),
+}
+
+/// How a stream thread answers an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reaction {
+    /// Abort the transaction, drop all write sets, and restore every task from what is committed.
+    Rollback,
+    /// As `Rollback`, with a new producer of the same transactional id.
+    NewProducer,
+    /// End the instance and say why.
+    Stop,
+}
+
+impl RuntimeError {
+    /// How the runtime answers it.
+    #[must_use]
+    pub fn reaction(&self) -> Reaction {
+        match self {
+            Self::Kafka(error) | Self::Delivery { error, .. } => of_kafka(error),
+            Self::Task { error, .. } | Self::Topology(error) => of_topology(error),
+            Self::IdentityChanged => Reaction::Rollback,
+            Self::State(error) if error.is_retriable() => Reaction::Rollback,
+            Self::State(_)
+            | Self::Metrics(_)
+            | Self::Partitions(_)
+            | Self::InternalTopic { .. }
+            | Self::Panic { .. }
+            | Self::InputOutOfRange { .. }
+            | Self::DuplicateInstance
+            | Self::ThreadDied(_) => Reaction::Stop,
+        }
+    }
+
+    /// Its class in metrics.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Kafka(_) => "kafka",
+            Self::Task { .. } => "task",
+            Self::Topology(_) => "topology",
+            Self::Partitions(_) | Self::InternalTopic { .. } => "topics",
+            Self::State(_) => "state",
+            Self::Metrics(_) => "metrics",
+            Self::Panic { .. } => "panic",
+            Self::Delivery { .. } => "delivery",
+            Self::IdentityChanged => "identity",
+            Self::InputOutOfRange { .. } => "out_of_range",
+            Self::DuplicateInstance => "duplicate_instance",
+            Self::ThreadDied(_) => "thread",
+        }
+    }
+}
+
+fn of_kafka(error: &KafkaError) -> Reaction {
+    match error.class() {
+        ErrorClass::Fenced | ErrorClass::Fatal => Reaction::NewProducer,
+        ErrorClass::Abortable
+        | ErrorClass::Retriable
+        | ErrorClass::TimedOut
+        | ErrorClass::NotAMember
+        | ErrorClass::UnknownTopicOrPartition
+        | ErrorClass::OffsetOutOfRange
+        | ErrorClass::Other => Reaction::Rollback,
+        ErrorClass::RecordTooLarge
+        | ErrorClass::AlreadyExists
+        | ErrorClass::Authorization
+        | ErrorClass::Configuration
+        | ErrorClass::Unsupported => Reaction::Stop,
+    }
+}
+
+fn of_topology(error: &TopologyError) -> Reaction {
+    match error.kind() {
+        ErrorKind::Store { .. } => Reaction::Rollback,
+        ErrorKind::Send { cause, .. } => {
+            cause.downcast_ref::<KafkaError>().map_or(Reaction::Rollback, of_kafka)
+        }
+        _ => Reaction::Stop,
+    }
+}

@@ -1,0 +1,21 @@
+//! The runtime: a topology at work on a Kafka cluster.
+//!
+//! Read in this order: [`streams`] (an instance), [`plan`] and [`internal_topics`] (a topology on a
+//! cluster), [`stream_thread`] (the loop, the commit and rebalance protocols), [`active_task`] and
+//! [`collector`] (a record's way), [`restore`] (the restore protocol), [`error`] (what answers
+//! what), [`observe`] and [`query`] (what others see).
+
+pub mod active_task;
+pub mod collector;
+pub mod commit_metadata;
+pub mod error;
+pub mod internal_topics;
+pub mod observe;
+pub mod plan;
+pub mod query;
+pub mod restore;
+pub mod stream_thread;
+pub mod streams;
+
+pub use error::{Reaction, RuntimeError};
+pub use streams::{Streams, StreamsHandle, handlers};

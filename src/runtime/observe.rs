@@ -1,0 +1,176 @@
+//! What an instance shows of itself: threads publish, HTTP and the command line read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tidemill_topology::graph::{TaskId, Topology};
+
+use super::collector::now_ms;
+use super::error::RuntimeError;
+use crate::metrics::{ClientMetrics, Format, Metrics, StoreMetrics};
+use crate::status::{
+    InstanceState, InstanceStatus, Introspect, Query, QueryError, RestoreStatus, TaskState, TaskStatus,
+    TopologyFormat,
+};
+
+/// What the threads of an instance share. No record path touches it.
+pub struct Shared {
+    application_id: String,
+    instance_id: String,
+    started_at_ms: i64,
+    topology: Topology,
+    /// The registry of all series.
+    pub metrics: Metrics,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    phase: Phase,
+    threads: BTreeMap<String, ThreadView>,
+    restores: HashMap<(TaskId, String), RestoreStatus>,
+    stores: HashMap<(TaskId, String), Arc<StoreMetrics>>,
+}
+
+/// What the instance as a whole does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Waits for the cluster or for its topics.
+    Starting(String),
+    /// Its threads run.
+    #[default]
+    Running,
+    /// Told to stop.
+    Stopping,
+    /// Ended by an error.
+    Failed(String),
+}
+
+/// What a thread last said.
+#[derive(Clone, Debug, Default)]
+pub struct ThreadView {
+    /// One word.
+    pub state: &'static str,
+    /// Whether the group has given it an assignment since it last had none.
+    pub assigned: bool,
+    /// Its tasks.
+    pub tasks: Vec<TaskStatus>,
+}
+
+impl Shared {
+    /// For an instance that starts now.
+    ///
+    /// # Errors
+    /// When its name cannot be a label.
+    #[must_use]
+    pub fn new(application_id: &str, instance_id: &str, topology: Topology) -> Result<Arc<Self>, RuntimeError> {
+        let metrics = Metrics::new(application_id, instance_id)?;
+        Ok(Arc::new(Self {
+            application_id: application_id.to_owned(),
+            instance_id: instance_id.to_owned(),
+            started_at_ms: now_ms().millis(),
+            topology,
+            metrics,
+            seen: Mutex::default(),
+        }))
+    }
+
+    /// The instance's own series.
+    pub fn client(&self) -> &ClientMetrics {
+        self.metrics.client()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        // Every change under the lock is one assignment: nothing can be left half done.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the instance does.
+    pub fn set_phase(&self, phase: Phase) {
+        self.seen().phase = phase;
+        self.client().set_ready(self.status().ready);
+    }
+
+    /// What a thread does.
+    pub fn set_thread(&self, name: &str, view: ThreadView) {
+        self.seen().threads.insert(name.to_owned(), view);
+        self.client().set_ready(self.status().ready);
+    }
+
+    /// How far the restore of a store is.
+    pub fn set_restore(&self, task: TaskId, store: &str, status: RestoreStatus) {
+        self.seen().restores.insert((task, store.to_owned()), status);
+    }
+
+    /// How far the restore of a store is.
+    #[must_use]
+    pub fn restore(&self, task: TaskId, store: &str) -> RestoreStatus {
+        self.seen().restores.get(&(task, store.to_owned())).cloned().unwrap_or_default()
+    }
+
+    /// A store's series, kept as long as the task is here.
+    #[must_use]
+    pub fn store_metrics(&self, task: TaskId, store: &str) -> Arc<StoreMetrics> {
+        let mut seen = self.seen();
+        let key = (task, store.to_owned());
+        seen.stores.entry(key).or_insert_with(|| Arc::new(self.metrics.store(&task.to_string(), store))).clone()
+    }
+
+    /// Forgets a task that left.
+    pub fn forget(&self, task: TaskId) {
+        let mut seen = self.seen();
+        seen.restores.retain(|(of, _), _| *of != task);
+        seen.stores.retain(|(of, _), _| *of != task);
+    }
+}
+
+impl Introspect for Shared {
+    fn status(&self) -> InstanceStatus {
+        let seen = self.seen();
+        let tasks: Vec<TaskStatus> = seen.threads.values().flat_map(|thread| thread.tasks.iter().cloned()).collect();
+        let waiting = seen.threads.iter().find(|(_, thread)| !thread.assigned).map(|(name, _)| name.clone());
+        let restoring = tasks.iter().find(|task| task.state != TaskState::Running);
+        let (state, reason) = match &seen.phase {
+            Phase::Starting(reason) => (InstanceState::Starting, reason.clone()),
+            Phase::Stopping => (InstanceState::Stopping, "told to stop".to_owned()),
+            Phase::Failed(reason) => (InstanceState::Failed, reason.clone()),
+            Phase::Running if seen.threads.is_empty() => (InstanceState::Starting, "threads start".to_owned()),
+            Phase::Running => match (waiting, restoring) {
+                (Some(thread), _) => (InstanceState::Rebalancing, format!("{thread} waits for an assignment")),
+                (None, Some(task)) => {
+                    (InstanceState::Rebalancing, format!("task {} is {}", task.id, task.state.word()))
+                }
+                (None, None) => (InstanceState::Running, String::new()),
+            },
+        };
+        InstanceStatus {
+            application_id: self.application_id.clone(),
+            instance_id: self.instance_id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at_ms: self.started_at_ms,
+            ready: state == InstanceState::Running,
+            state,
+            reason,
+            threads: seen.threads.iter().map(|(name, thread)| (name.clone(), thread.state.to_owned())).collect(),
+            tasks,
+        }
+    }
+
+    fn metrics(&self, accept: &str) -> Result<(&'static str, String), String> {
+        let format = Format::accepted(accept);
+        self.metrics.encode(format).map(|text| (format.content_type(), text)).map_err(|error| error.to_string())
+    }
+
+    fn topology(&self, format: TopologyFormat) -> String {
+        let description = self.topology.describe();
+        match format {
+            TopologyFormat::Text => description.to_string(),
+            TopologyFormat::Json => description.to_json().to_string(),
+            TopologyFormat::Mermaid => description.to_mermaid(),
+        }
+    }
+
+    fn query(&self, _: &Query) -> Result<serde_json::Value, QueryError> {
+        Err(QueryError::Unsupported("queries of its own"))
+    }
+}

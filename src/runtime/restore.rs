@@ -1,0 +1,523 @@
+//! The state updater: a thread that opens stores and brings them up to their changelogs' ends.
+//!
+//! The numbers are those of the restore protocol:
+//!
+//! ```text
+//! 1  lock the task directory, open the stores
+//! 2  compare their positions with the changelogs: what does not fit is rebuilt
+//! 4  target: the high watermark, uncommitted records included
+//! 5  read committed records until the position reaches the target
+//! ```
+//!
+//! Steps 3 (stable committed offsets) and 6 (run) are the stream thread's, before it sends a task
+//! here and after it got it back. Other tasks keep running meanwhile.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::time::{Duration, Instant};
+
+use tidemill_state::{ApplyPolicy, Position, StateDirectory, StateMemory, TaskDirectory, TaskStores};
+use tidemill_topology::graph::TaskId;
+use tidemill_topology::store::StoreIndex;
+use tidemill_topology::store::spec::ChangelogEntry;
+
+use super::collector::now_ms;
+use super::error::RuntimeError;
+use super::observe::Shared;
+use super::plan::{ChangelogPlan, Plan};
+use crate::kafka::{
+    Admin, Cluster, Consumer, Event, Isolation, KafkaError, Message, Offset, OffsetSpec, Received, Slot, StartAt,
+    TopicPartition,
+};
+use crate::metrics::StoreMetrics;
+use crate::status::RestoreStatus;
+
+/// How long one call may wait for the cluster.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a poll waits for records, and so how soon other work is seen.
+const POLL: Duration = Duration::from_millis(5);
+/// Records taken at once.
+const BATCH: usize = 20_000;
+/// A store not caught up for longer may have missed deletions: Kafka keeps tombstones so long.
+const TOMBSTONE_RETENTION_MS: i64 = 24 * 60 * 60 * 1000;
+/// How long a restore may stand still before the log says why.
+const STALL: Duration = Duration::from_secs(10);
+
+/// What the stream thread asks of its updater.
+pub enum Work {
+    /// Bring a task's stores up to date; opens them unless they are given.
+    Restore {
+        /// The task.
+        task: TaskId,
+        /// Its stores, after a rollback.
+        stores: Option<OpenStores>,
+    },
+    /// Give a task's stores back as they are.
+    Cancel(TaskId),
+    /// Delete the records below these offsets.
+    Purge(Vec<(TopicPartition, Offset)>),
+}
+
+/// A task's stores and the directory they are in, locked.
+pub struct OpenStores {
+    /// The stores.
+    pub stores: TaskStores,
+    /// Keeps the task's directory ours; `None` where nothing is on disk.
+    pub directory: Option<TaskDirectory>,
+}
+
+/// What the updater answers.
+pub enum Done {
+    /// The stores are up to date.
+    Restored {
+        /// The task.
+        task: TaskId,
+        /// Its stores.
+        stores: OpenStores,
+    },
+    /// The stores as they are, after a cancel; none if they were never opened.
+    Cancelled {
+        /// The task.
+        task: TaskId,
+    },
+    /// The task cannot be restored.
+    Failed {
+        /// The task.
+        task: TaskId,
+        /// Why.
+        error: RuntimeError,
+    },
+}
+
+/// What the updater needs to open stores.
+#[derive(Clone)]
+pub struct Opening {
+    /// Where tasks have their directories.
+    pub directory: StateDirectory,
+    /// The memory that all stores share.
+    pub memory: StateMemory,
+    /// When write sets move on to the engine.
+    pub policy: ApplyPolicy,
+}
+
+struct Job {
+    task: TaskId,
+    stores: OpenStores,
+    open: Vec<Log>,
+    restored: u64,
+    started: Instant,
+}
+
+/// A changelog being read.
+struct Log {
+    index: StoreIndex,
+    name: String,
+    partition: TopicPartition,
+    id: Option<[u8; 16]>,
+    slot: Slot,
+    position: Offset,
+    target: Offset,
+    restored: u64,
+    moved: Instant,
+    metrics: Arc<StoreMetrics>,
+}
+
+/// The updater of one stream thread.
+pub struct StateUpdater<C: Cluster> {
+    consumer: C::Consumer,
+    admin: C::Admin,
+    plan: Arc<Plan>,
+    opening: Opening,
+    shared: Arc<Shared>,
+    work: Receiver<Work>,
+    done: Sender<Done>,
+    wake: Box<dyn Fn() + Send>,
+    jobs: Vec<Job>,
+    /// Tasks whose directory another thread still holds, or whose cluster calls failed.
+    waiting: VecDeque<(TaskId, Option<OpenStores>, Instant)>,
+}
+
+impl<C: Cluster> StateUpdater<C> {
+    /// An updater that answers to `done`, and calls `wake` when it has.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        consumer: C::Consumer,
+        admin: C::Admin,
+        plan: Arc<Plan>,
+        opening: Opening,
+        shared: Arc<Shared>,
+        work: Receiver<Work>,
+        done: Sender<Done>,
+        wake: Box<dyn Fn() + Send>,
+    ) -> Self {
+        Self { consumer, admin, plan, opening, shared, work, done, wake, jobs: Vec::new(), waiting: VecDeque::new() }
+    }
+
+    /// Works until the stream thread is gone.
+    pub fn run(mut self) {
+        loop {
+            if !self.take_work() {
+                return;
+            }
+            self.retry_waiting();
+            if !self.jobs.is_empty() {
+                self.read();
+                self.finish();
+            }
+        }
+    }
+
+    /// Takes what has been asked; waits for it while there is nothing to restore.
+    fn take_work(&mut self) -> bool {
+        loop {
+            let work = if self.jobs.is_empty() {
+                let wait = if self.waiting.is_empty() { Duration::from_secs(1) } else { Duration::from_millis(20) };
+                match self.work.recv_timeout(wait) {
+                    Ok(work) => Some(work),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => return false,
+                }
+            } else {
+                match self.work.try_recv() {
+                    Ok(work) => Some(work),
+                    Err(TryRecvError::Empty) => None,
+                    Err(TryRecvError::Disconnected) => return false,
+                }
+            };
+            match work {
+                Some(Work::Restore { task, stores }) => self.begin(task, stores),
+                Some(Work::Cancel(task)) => self.cancel(task),
+                Some(Work::Purge(below)) => self.purge(&below),
+                None => return true,
+            }
+        }
+    }
+
+    fn answer(&self, done: Done) {
+        // The stream thread is gone only when nobody waits for an answer any more.
+        let _ = self.done.send(done);
+        (self.wake)();
+    }
+
+    fn begin(&mut self, task: TaskId, stores: Option<OpenStores>) {
+        match self.open(task, stores) {
+            Ok(job) => self.jobs.push(job),
+            Err((error, stores)) if is_passing(&error) => {
+                tracing::info!(%task, %error, "cannot restore yet");
+                self.waiting.push_back((task, stores, Instant::now()));
+            }
+            Err((error, _)) => self.answer(Done::Failed { task, error }),
+        }
+    }
+
+    fn retry_waiting(&mut self) {
+        for _ in 0..self.waiting.len() {
+            let Some((task, stores, since)) = self.waiting.pop_front() else { return };
+            if since.elapsed() < Duration::from_millis(100) {
+                self.waiting.push_back((task, stores, since));
+            } else {
+                self.begin(task, stores);
+            }
+        }
+    }
+
+    /// Steps 1, 2 and 4.
+    fn open(&mut self, task: TaskId, stores: Option<OpenStores>) -> Result<Job, (RuntimeError, Option<OpenStores>)> {
+        let plan = Arc::clone(&self.plan);
+        let subtopology = plan.subtopology(task.subtopology);
+        let mut stores = match stores {
+            Some(stores) => stores,
+            None => self.open_stores(task).map_err(|error| (error, None))?,
+        };
+        let wanted: Vec<(StoreIndex, &ChangelogPlan)> = subtopology
+            .changelogs
+            .iter()
+            .enumerate()
+            .filter_map(|(at, changelog)| Some((StoreIndex(at), changelog.as_ref()?)))
+            .collect();
+        match self.logs(task, &wanted, &mut stores.stores) {
+            Ok(open) => Ok(Job { task, stores, open, restored: 0, started: Instant::now() }),
+            Err(error) => Err((error, Some(stores))),
+        }
+    }
+
+    /// Step 1.
+    fn open_stores(&self, task: TaskId) -> Result<OpenStores, RuntimeError> {
+        let specs = &self.plan.subtopology(task.subtopology).stores;
+        let Opening { directory, memory, policy } = &self.opening;
+        let name = task.to_string();
+        let on_disk = specs.iter().any(|spec| spec.persistent);
+        let locked = if on_disk { Some(directory.open_task(&name)?) } else { None };
+        let path = locked.as_ref().map(TaskDirectory::path);
+        let stores = match TaskStores::open(&name, specs, path, memory, *policy) {
+            Err(error) if error.is_corrupt() => {
+                // A damaged database costs its task a rebuild, and nobody else anything.
+                if let Some(directory) = &locked {
+                    let aside = directory.set_aside()?;
+                    tracing::error!(%task, %error, aside = %aside.display(), "database moved aside; it is rebuilt");
+                }
+                for spec in specs {
+                    self.shared.client().store_rebuilt(&spec.name, "corrupt");
+                }
+                TaskStores::open(&name, specs, path, memory, *policy)?
+            }
+            opened => opened?,
+        };
+        for index in stores.emptied() {
+            let store = &specs[index.0].name;
+            tracing::warn!(%task, store, "another layout than the topology's; it is rebuilt");
+            self.shared.client().store_rebuilt(store, "layout");
+        }
+        Ok(OpenStores { stores, directory: locked })
+    }
+
+    /// Steps 2 and 4: where each changelog is read from, and up to where.
+    fn logs(
+        &mut self,
+        task: TaskId,
+        wanted: &[(StoreIndex, &ChangelogPlan)],
+        stores: &mut TaskStores,
+    ) -> Result<Vec<Log>, RuntimeError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let partitions: Vec<TopicPartition> = wanted
+            .iter()
+            .map(|(_, changelog)| TopicPartition::new(changelog.topic.clone(), task.partition))
+            .collect();
+        let offsets = |spec, isolation| -> Result<Vec<Offset>, KafkaError> {
+            let ends = self.consumer.list_offsets(&partitions, spec, isolation, TIMEOUT)?;
+            Ok(ends.into_iter().map(|end| end.offset.unwrap_or_default()).collect())
+        };
+        let first = offsets(OffsetSpec::Earliest, Isolation::ReadUncommitted)?;
+        let last = offsets(OffsetSpec::Latest, Isolation::ReadUncommitted)?;
+        let mut logs = Vec::new();
+        let mut starts = Vec::new();
+        for (at, (index, changelog)) in wanted.iter().enumerate() {
+            let (first, last) = (first[at], last[at]);
+            let name = &self.plan.subtopology(task.subtopology).stores[index.0].name;
+            let start = match stores.position(*index) {
+                Some(position) => match misfit(&position, changelog, first, last) {
+                    None => Offset(position.offset),
+                    Some(reason) => {
+                        tracing::warn!(%task, store = name, reason, position = position.offset, %first, %last,
+                            "local state does not fit its changelog; it is rebuilt");
+                        self.shared.client().store_rebuilt(name, reason);
+                        stores.wipe(*index)?;
+                        first
+                    }
+                },
+                None => first,
+            };
+            let partition = partitions[at].clone();
+            let metrics = self.shared.store_metrics(task, name);
+            if start >= last {
+                self.shared.set_restore(task, name, RestoreStatus::default());
+                continue;
+            }
+            starts.push(StartAt::offset(partition.clone(), start));
+            logs.push(Log {
+                index: *index,
+                name: name.clone(),
+                slot: self.consumer.slot(&partition),
+                partition,
+                id: changelog.id,
+                position: start,
+                target: last,
+                restored: 0,
+                moved: Instant::now(),
+                metrics,
+            });
+        }
+        if !starts.is_empty() {
+            self.consumer.incremental_assign(&starts)?;
+        }
+        Ok(logs)
+    }
+
+    /// Step 5: one batch of records, into their stores.
+    fn read(&mut self) {
+        let (mut records, mut events) = (Vec::new(), Vec::new());
+        self.consumer.poll(BATCH, POLL, &mut records, &mut events);
+        for event in events {
+            self.handle(event);
+        }
+        let mut by_slot: HashMap<Slot, Vec<<C::Consumer as Consumer>::Message>> = HashMap::new();
+        for Received { slot, message } in records {
+            by_slot.entry(slot).or_default().push(message);
+        }
+        let mut failed = Vec::new();
+        for job in &mut self.jobs {
+            for log in &mut job.open {
+                let batch = by_slot.remove(&log.slot).unwrap_or_default();
+                match put(log, &batch, &self.consumer, &mut job.stores.stores) {
+                    Ok(0) => {}
+                    Ok(count) => {
+                        job.restored += count;
+                        log.progress(job.task, job.started, &self.shared);
+                    }
+                    Err(error) => failed.push((job.task, error)),
+                }
+                if log.moved.elapsed() > STALL {
+                    log.moved = Instant::now();
+                    tracing::warn!(task = %job.task, store = log.name, position = %log.position, target = %log.target,
+                        "restore waits: an open transaction, or a broker, holds the changelog back");
+                }
+            }
+        }
+        for (task, error) in failed {
+            self.drop_job(task);
+            self.answer(Done::Failed { task, error });
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            // Retention moved the start of the log past the position while it was read.
+            Event::OutOfRange { partition, error } | Event::Truncated { partition, error } => {
+                let holds = |job: &Job| job.open.iter().any(|log| log.partition == partition);
+                let Some(at) = self.jobs.iter().position(holds) else { return };
+                tracing::warn!(%partition, %error, "changelog position is gone; the store is rebuilt");
+                let mut job = self.jobs.swap_remove(at);
+                self.unassign(&job);
+                let mut wiped = Ok(());
+                for log in job.open.iter().filter(|log| log.partition == partition) {
+                    self.shared.client().store_rebuilt(&log.name, "out_of_range");
+                    wiped = job.stores.stores.wipe(log.index);
+                }
+                let task = job.task;
+                match wiped {
+                    Ok(()) => self.begin(task, Some(job.stores)),
+                    Err(error) => self.answer(Done::Failed { task, error: error.into() }),
+                }
+            }
+            Event::AllBrokersDown(error) => tracing::warn!(%error, "restore waits for the brokers"),
+            Event::Error { partition, error } => tracing::warn!(?partition, %error, "restore consumer"),
+            Event::EndOfPartition { .. }
+            | Event::Assigned { .. }
+            | Event::Revoked(_)
+            | Event::Lost(_)
+            | Event::MaxPollExceeded(_) => {}
+        }
+    }
+
+    fn finish(&mut self) {
+        let mut at = 0;
+        while at < self.jobs.len() {
+            let job = &mut self.jobs[at];
+            let (reached, open): (Vec<Log>, Vec<Log>) =
+                std::mem::take(&mut job.open).into_iter().partition(|log| log.position >= log.target);
+            job.open = open;
+            let task = job.task;
+            let (restored, elapsed) = (job.restored, job.started.elapsed());
+            let is_done = job.open.is_empty();
+            if !reached.is_empty() {
+                let partitions: Vec<TopicPartition> = reached.iter().map(|log| log.partition.clone()).collect();
+                if let Err(error) = self.consumer.incremental_unassign(&partitions) {
+                    tracing::debug!(%error, "restore consumer: unassign");
+                }
+            }
+            if is_done {
+                let job = self.jobs.swap_remove(at);
+                tracing::info!(%task, records = restored, elapsed_ms = elapsed.as_millis() as u64, "restored");
+                self.answer(Done::Restored { task, stores: job.stores });
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    fn unassign(&mut self, job: &Job) {
+        let partitions: Vec<TopicPartition> = job.open.iter().map(|log| log.partition.clone()).collect();
+        if !partitions.is_empty()
+            && let Err(error) = self.consumer.incremental_unassign(&partitions)
+        {
+            tracing::debug!(%error, "restore consumer: unassign");
+        }
+    }
+
+    fn drop_job(&mut self, task: TaskId) {
+        if let Some(at) = self.jobs.iter().position(|job| job.task == task) {
+            let job = self.jobs.swap_remove(at);
+            self.unassign(&job);
+        }
+    }
+
+    fn cancel(&mut self, task: TaskId) {
+        self.drop_job(task);
+        self.waiting.retain(|(waiting, ..)| *waiting != task);
+        self.answer(Done::Cancelled { task });
+    }
+
+    fn purge(&self, below: &[(TopicPartition, Offset)]) {
+        // Purging frees disk on the brokers and is tried again with the next round.
+        if let Err(error) = self.admin.delete_records(below, TIMEOUT) {
+            tracing::debug!(%error, "purge of repartition topics");
+        }
+    }
+}
+
+impl Log {
+    fn progress(&self, task: TaskId, started: Instant, shared: &Shared) {
+        let remaining = u64::try_from(self.target.0 - self.position.0).unwrap_or(0);
+        let status = RestoreStatus::new(self.restored, remaining, started.elapsed().as_secs_f64());
+        self.metrics.set_restore_remaining(remaining);
+        // A rate is a whole number of records, far below 2^53.
+        self.metrics.set_restore_rate(status.records_per_second as u64);
+        shared.set_restore(task, &self.name, status);
+    }
+}
+
+/// Puts a batch into its store and moves the position. Says how many records there were.
+fn put<C: Consumer>(
+    log: &mut Log,
+    batch: &[C::Message],
+    consumer: &C,
+    stores: &mut TaskStores,
+) -> Result<u64, RuntimeError> {
+    let Some(position) = consumer.position(&log.partition).filter(|position| *position > log.position) else {
+        return Ok(0);
+    };
+    let next = Position {
+        offset: position.0,
+        topic_id: log.id,
+        leader_epoch: batch.last().and_then(Message::leader_epoch),
+        caught_up_at_ms: now_ms().millis(),
+    };
+    let entries = batch.iter().map(|message| ChangelogEntry {
+        key: message.key().unwrap_or_default(),
+        value: message.value(),
+        timestamp: message.timestamp(),
+    });
+    let count = stores.restore(log.index, entries, next)?;
+    log.position = position;
+    log.restored += count;
+    log.moved = Instant::now();
+    log.metrics.restored(count);
+    Ok(count)
+}
+
+/// Why a position cannot be continued from; `None` if it can.
+fn misfit(position: &Position, changelog: &ChangelogPlan, first: Offset, last: Offset) -> Option<&'static str> {
+    if changelog.id.is_some() && position.topic_id.is_some() && position.topic_id != changelog.id {
+        Some("topic_recreated")
+    } else if position.offset < first.0 {
+        Some("below_log_start")
+    } else if position.offset > last.0 {
+        Some("beyond_log_end")
+    } else if now_ms().millis() - position.caught_up_at_ms > TOMBSTONE_RETENTION_MS {
+        Some("older_than_tombstones")
+    } else {
+        None
+    }
+}
+
+/// Whether it is worth trying again.
+fn is_passing(error: &RuntimeError) -> bool {
+    match error {
+        RuntimeError::Kafka(error) => error.class().is_retriable(),
+        RuntimeError::State(error) => error.is_retriable(),
+        _ => false,
+    }
+}

@@ -1,0 +1,419 @@
+//! A stream thread: one consumer, one producer with its transaction, and the tasks assigned to it.
+//!
+//! [`StreamThread::run_once`] is a turn of its loop: poll, answer events, take tasks back from the
+//! state updater, process, punctuate, commit when due. Every error comes out of it and is answered
+//! in one place, by its [`Reaction`].
+//!
+//! ```text
+//!            +-------------------- Rollback / NewProducer --------------------+
+//!            v                                                                |
+//! Starting --> Running (poll, events, process, punctuate, commit) --> error --+--> Stop
+//!                 |
+//!                 +-- told to stop --> commit, close tasks, leave --> Stopped
+//! ```
+
+mod commit;
+mod publish;
+mod rebalance;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use tidemill_state::TaskDirectory;
+use tidemill_topology::graph::{TaskId, Topology};
+use tidemill_topology::handler::Handlers;
+use tidemill_topology::node::DropReason;
+
+use super::active_task::ActiveTask;
+use super::collector::{Collector, now_ms};
+use super::error::{Reaction, RuntimeError};
+use super::observe::Shared;
+use super::plan::Plan;
+use super::query::StoreRequest;
+use super::restore::{Done, Work};
+use crate::config::ProcessingGuarantee;
+use crate::kafka::{
+    Cluster, Consumer, Event, GroupMetadata, Message, Producer, ProducerSettings, Received,
+};
+use crate::metrics::{LocalThread, LocalTopic, ThreadMetrics, TopicMetrics};
+use crate::status::TaskState;
+
+/// How long a call of the commit may wait before its outcome counts as unknown and it is repeated.
+const CALL: Duration = Duration::from_secs(5);
+/// How long such calls are repeated before the thread rolls back.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often status and metrics are published.
+const PUBLISH: Duration = Duration::from_millis(200);
+/// How often consumed repartition records are deleted.
+const PURGE: Duration = Duration::from_secs(30);
+/// Longest wait of a poll with nothing to do.
+const IDLE: Duration = Duration::from_millis(100);
+/// A second fencing within this time means that another process has the same id.
+const FENCED_AGAIN: Duration = Duration::from_secs(10);
+
+/// What a stream thread is configured with.
+#[derive(Clone)]
+pub struct ThreadConfig {
+    /// Its name, for logs and metrics.
+    pub name: String,
+    /// Exactly-once or at-least-once.
+    pub guarantee: ProcessingGuarantee,
+    /// How often it commits.
+    pub commit_interval: Duration,
+    /// Records taken from the client at once.
+    pub max_poll_records: usize,
+    /// Records of a partition that may wait before its fetching is paused.
+    pub buffered_records: usize,
+    /// How long a task waits for the other inputs after they seem drained; `None` never waits.
+    pub max_task_idle: Option<Duration>,
+    /// Uncommitted bytes of state after which it commits early.
+    pub write_set_max_bytes: usize,
+    /// Sent bytes of a transaction after which it commits early.
+    pub transaction_max_bytes: u64,
+    /// Whether it leaves the group when it stops.
+    pub leave_group: bool,
+    /// Where to start where nothing was committed.
+    pub reset_to_earliest: bool,
+    /// Whether records that are gone before they were processed are skipped (and counted).
+    pub skip_out_of_range: bool,
+    /// How its producer is opened, again after it was fenced.
+    pub producer: ProducerSettings,
+}
+
+/// How a stream thread reaches its surroundings.
+pub struct ThreadLinks {
+    /// To the state updater.
+    pub work: Sender<Work>,
+    /// From the state updater.
+    pub done: Receiver<Done>,
+    /// Queries of its stores.
+    pub requests: Receiver<StoreRequest>,
+    /// Set when the instance is told to stop.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Yes.
+    Continue,
+    /// The thread was told to stop.
+    Stop,
+}
+
+/// See the [module](self).
+pub struct StreamThread<C: Cluster> {
+    config: ThreadConfig,
+    cluster: C,
+    topology: Topology,
+    handlers: Arc<Handlers>,
+    plan: Arc<Plan>,
+    shared: Arc<Shared>,
+    links: ThreadLinks,
+    tasks: BTreeMap<TaskId, ActiveTask<MessageOf<C>>>,
+    /// The task and input that a consumer slot belongs to.
+    slots: Vec<Option<(TaskId, usize)>>,
+    records: Vec<Received<MessageOf<C>>>,
+    events: Vec<Event>,
+    consumer: C::Consumer,
+    collector: Collector<C::Producer>,
+    /// The locked directories of tasks whose stores are here.
+    directories: BTreeMap<TaskId, TaskDirectory>,
+    /// The updater's answers that came while another was waited for.
+    early: Vec<Done>,
+    /// Restored tasks that wait for their committed offsets.
+    ready: Vec<TaskId>,
+    /// The identity under which the tasks were assigned.
+    identity: Option<GroupMetadata>,
+    assigned: bool,
+    in_transaction: bool,
+    last_commit: Instant,
+    last_publish: Instant,
+    last_purge: Instant,
+    last_fenced: Option<Instant>,
+    metrics: ThreadMetrics,
+    local: LocalThread,
+    read: LocalTopic,
+    read_metrics: TopicMetrics,
+    dropped: BTreeMap<(TaskId, DropReason), u64>,
+}
+
+type MessageOf<C> = <<C as Cluster>::Consumer as Consumer>::Message;
+
+impl<C: Cluster> StreamThread<C> {
+    /// A thread that joins the group with its first turn.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        config: ThreadConfig,
+        cluster: C,
+        consumer: C::Consumer,
+        producer: C::Producer,
+        topology: Topology,
+        handlers: Arc<Handlers>,
+        plan: Arc<Plan>,
+        shared: Arc<Shared>,
+        application_id: Arc<str>,
+        links: ThreadLinks,
+    ) -> Self {
+        let metrics = shared.metrics.thread(&config.name);
+        let read_metrics = shared.metrics.topic(&config.name, "all");
+        let now = Instant::now();
+        Self {
+            collector: Collector::new(producer, application_id, Arc::clone(&plan)),
+            config,
+            cluster,
+            topology,
+            handlers,
+            plan,
+            shared,
+            links,
+            tasks: BTreeMap::new(),
+            slots: Vec::new(),
+            records: Vec::new(),
+            events: Vec::new(),
+            consumer,
+            directories: BTreeMap::new(),
+            early: Vec::new(),
+            ready: Vec::new(),
+            identity: None,
+            assigned: false,
+            in_transaction: false,
+            last_commit: now,
+            last_publish: now,
+            last_purge: now,
+            last_fenced: None,
+            metrics,
+            local: LocalThread::default(),
+            read: LocalTopic::default(),
+            read_metrics,
+            dropped: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until told to stop, or until an error that only people can answer.
+    ///
+    /// # Errors
+    /// That error; everything uncommitted was aborted.
+    pub fn run(mut self) -> Result<(), RuntimeError> {
+        let result = self.run_loop();
+        if let Err(error) = &result {
+            tracing::error!(thread = self.config.name, %error, "stream thread ends");
+            self.shared.client().error(error.class());
+            self.shared.client().thread_failed();
+            self.abandon();
+        }
+        self.leave();
+        result
+    }
+
+    fn run_loop(&mut self) -> Result<(), RuntimeError> {
+        self.open_producer()?;
+        self.consumer.subscribe(&self.plan.lead_topics())?;
+        loop {
+            match self.run_once() {
+                Ok(Turn::Continue) => {}
+                Ok(Turn::Stop) => return self.finish(),
+                Err(error) => self.react(error)?,
+            }
+        }
+    }
+
+    /// One turn of the loop.
+    ///
+    /// # Errors
+    /// Whatever went wrong; [`react`](Self::react) answers it.
+    pub fn run_once(&mut self) -> Result<Turn, RuntimeError> {
+        if self.links.stop.load(Ordering::Relaxed) {
+            return Ok(Turn::Stop);
+        }
+        self.poll();
+        self.answer_events()?;
+        self.take_restored()?;
+        self.process()?;
+        self.punctuate()?;
+        if self.commit_is_due() {
+            self.commit()?;
+        }
+        self.answer_requests();
+        self.publish_if_due();
+        Ok(Turn::Continue)
+    }
+
+    /// Answers an error.
+    ///
+    /// # Errors
+    /// The same error, if the answer is to stop.
+    pub fn react(&mut self, error: RuntimeError) -> Result<(), RuntimeError> {
+        let reaction = error.reaction();
+        tracing::warn!(thread = self.config.name, %error, ?reaction, "error");
+        self.shared.client().error(error.class());
+        match reaction {
+            Reaction::Stop => Err(error),
+            Reaction::Rollback => self.rollback(false),
+            Reaction::NewProducer => {
+                self.metrics.fenced();
+                if self.last_fenced.is_some_and(|last| last.elapsed() < FENCED_AGAIN) {
+                    return Err(RuntimeError::DuplicateInstance);
+                }
+                self.last_fenced = Some(Instant::now());
+                self.rollback(true)
+            }
+        }
+    }
+
+    fn poll(&mut self) {
+        let waiting = self.tasks.values().any(|task| task.state == TaskState::Running && task.buffered() > 0);
+        let timeout = if waiting {
+            Duration::ZERO
+        } else if self.has_work_to_commit() {
+            self.config.commit_interval.saturating_sub(self.last_commit.elapsed()).min(IDLE)
+        } else {
+            IDLE
+        };
+        let started = Instant::now();
+        self.consumer.poll(self.config.max_poll_records, timeout, &mut self.records, &mut self.events);
+        if !self.records.is_empty() {
+            self.metrics.poll_seconds(started.elapsed().as_secs_f64());
+        }
+        self.distribute();
+        self.collector.producer().poll(Duration::ZERO);
+    }
+
+    /// Hands records to the tasks they belong to.
+    fn distribute(&mut self) {
+        let mut last = None;
+        let Self { records, tasks, slots, read, .. } = self;
+        let mut target: Option<(&mut ActiveTask<MessageOf<C>>, usize)> = None;
+        for Received { slot, message } in records.drain(..) {
+            read.records_in += 1;
+            read.bytes_in += (message.key().map_or(0, <[u8]>::len) + message.value().map_or(0, <[u8]>::len)) as u64;
+            if last != Some(slot) {
+                last = Some(slot);
+                target = slots
+                    .get(slot.index())
+                    .copied()
+                    .flatten()
+                    .and_then(|(task, input)| Some((tasks.get_mut(&task)?, input)));
+            }
+            // A record of a task that left meanwhile is its next owner's.
+            if let Some((task, input)) = &mut target
+                && task.state == TaskState::Running
+            {
+                task.buffer(*input, message);
+            }
+        }
+    }
+
+    fn process(&mut self) -> Result<(), RuntimeError> {
+        let started = Instant::now();
+        let mut total = 0;
+        let waits = self.config.max_task_idle.is_some();
+        let transactional = self.config.guarantee == ProcessingGuarantee::ExactlyOnce;
+        for task in self.tasks.values_mut() {
+            if task.state != TaskState::Running || task.buffered() == 0 {
+                continue;
+            }
+            if transactional && !self.in_transaction {
+                self.collector.producer().begin()?;
+                self.in_transaction = true;
+            }
+            total +=
+                task.process(self.config.max_poll_records, waits, &self.consumer, &mut self.collector)?;
+        }
+        if total > 0 {
+            self.local.processed += total as u64;
+            self.metrics.process_seconds(started.elapsed().as_secs_f64());
+        }
+        self.balance_fetching();
+        Ok(())
+    }
+
+    /// Pauses inputs of which too much waits, and resumes those that have worked it off.
+    fn balance_fetching(&mut self) {
+        let (mut pause, mut resume) = (Vec::new(), Vec::new());
+        for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
+            if task.inputs.len() < 2 {
+                continue;
+            }
+            for at in 0..task.inputs.len() {
+                let waiting = task.buffered_of(at);
+                let input = &mut task.inputs[at];
+                if !input.paused && waiting > self.config.buffered_records {
+                    input.paused = true;
+                    pause.push(input.partition.clone());
+                } else if input.paused && waiting <= self.config.buffered_records / 2 {
+                    input.paused = false;
+                    resume.push(input.partition.clone());
+                }
+            }
+        }
+        if !pause.is_empty() {
+            self.consumer.pause(&pause);
+        }
+        if !resume.is_empty() {
+            self.consumer.resume(&resume);
+        }
+    }
+
+    fn punctuate(&mut self) -> Result<(), RuntimeError> {
+        for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
+            if !task.task.has_wall_clock_punctuation_due(now_ms()) {
+                continue;
+            }
+            if self.config.guarantee == ProcessingGuarantee::ExactlyOnce && !self.in_transaction {
+                self.collector.producer().begin()?;
+                self.in_transaction = true;
+            }
+            task.punctuate(&mut self.collector)?;
+            self.local.punctuations += 1;
+        }
+        Ok(())
+    }
+
+    /// Told to stop: commits, closes the tasks.
+    fn finish(&mut self) -> Result<(), RuntimeError> {
+        let committed = self.commit();
+        if committed.is_err() {
+            self.abandon();
+        }
+        self.close_all();
+        committed
+    }
+
+    /// Gives everything up without committing.
+    fn abandon(&mut self) {
+        if self.in_transaction {
+            if let Err(error) = self.collector.producer().abort(CALL) {
+                tracing::warn!(thread = self.config.name, %error, "abort");
+            }
+            self.in_transaction = false;
+        }
+        for task in self.tasks.values_mut() {
+            if let Some(stores) = &mut task.stores {
+                stores.rollback();
+            }
+        }
+        self.close_all();
+    }
+
+    fn close_all(&mut self) {
+        self.records.clear();
+        for (_, mut task) in std::mem::take(&mut self.tasks) {
+            task.clear_buffers();
+            self.close(task);
+        }
+    }
+
+    fn leave(mut self) {
+        self.publish();
+        let limit = Duration::from_secs(5);
+        let Self { consumer, config, .. } = self;
+        let closed = consumer.close(limit, config.leave_group);
+        if let Err(error) = closed {
+            tracing::warn!(thread = config.name, %error, "closing the consumer");
+        }
+    }
+}

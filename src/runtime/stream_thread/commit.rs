@@ -1,0 +1,334 @@
+//! The commit protocol, and the rollback that takes its place when it fails.
+//!
+//! 1. Operators push on what their caches held back. 2. Each store's write set goes to its
+//! changelog, the newest value a key. 3. The producer delivers. 4. The identity is checked, and the
+//! inputs' next offsets join the transaction. 5. The transaction commits. 6. The write sets move on
+//! to the stores' engines, with their positions, when that is due. 7. Consumed repartition records
+//! are deleted.
+//!
+//! A crash before 5 loses nothing: the transaction aborts, and the engines were not touched. A
+//! crash after 5 replays the changelogs from the engines' positions.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tidemill_state::Position;
+use tidemill_topology::graph::TaskId;
+use tidemill_topology::record::Headers;
+use tidemill_topology::store::StoreIndex;
+use tidemill_topology::time::Timestamp;
+
+use super::{CALL, PATIENCE, PURGE, StreamThread};
+use crate::config::ProcessingGuarantee;
+use crate::kafka::{Cluster, Committed, Consumer, KafkaError, Offset, Outgoing, Producer, TopicPartition};
+use crate::runtime::collector::now_ms;
+use crate::runtime::error::RuntimeError;
+use crate::runtime::restore::{OpenStores, Work};
+use crate::status::TaskState;
+
+impl<C: Cluster> StreamThread<C> {
+    pub(super) fn has_work_to_commit(&self) -> bool {
+        self.in_transaction || self.tasks.values().any(|task| task.dirty)
+    }
+
+    pub(super) fn commit_is_due(&mut self) -> bool {
+        let interval = self.last_commit.elapsed() >= self.config.commit_interval;
+        let dirty: usize =
+            self.tasks.values().filter_map(|task| task.stores.as_ref()).map(|stores| stores.dirty_bytes()).sum();
+        let full =
+            dirty > self.config.write_set_max_bytes || self.collector.open_bytes > self.config.transaction_max_bytes;
+        if !interval && !full {
+            return false;
+        }
+        if self.has_work_to_commit() {
+            return true;
+        }
+        // Only positions may have moved, over the markers of other transactions.
+        self.last_commit = Instant::now();
+        let consumer = &self.consumer;
+        self.tasks
+            .values_mut()
+            .filter(|task| task.state == TaskState::Running)
+            .any(|task| !task.offsets(consumer).is_empty())
+    }
+
+    /// The commit protocol; the steps are those of the architecture page.
+    pub(super) fn commit(&mut self) -> Result<(), RuntimeError> {
+        let started = Instant::now();
+        let transactional = self.config.guarantee == ProcessingGuarantee::ExactlyOnce;
+        // 1. Push on what caching operators held back.
+        for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
+            if task.dirty {
+                if transactional && !self.in_transaction {
+                    self.collector.producer().begin()?;
+                    self.in_transaction = true;
+                }
+                task.flush(&mut self.collector)?;
+            }
+        }
+        let consumer = &self.consumer;
+        let offsets: Vec<Committed> = self
+            .tasks
+            .values_mut()
+            .filter(|task| task.state == TaskState::Running)
+            .flat_map(|task| task.offsets(consumer))
+            .collect();
+        if offsets.is_empty() && !self.has_work_to_commit() {
+            return Ok(());
+        }
+        if transactional && !self.in_transaction {
+            self.collector.producer().begin()?;
+            self.in_transaction = true;
+        }
+        // 2. Produce each store's write set to its changelog.
+        self.log_changes()?;
+        if transactional {
+            self.commit_transaction(&offsets)?;
+        } else {
+            self.commit_offsets(&offsets)?;
+        }
+        self.in_transaction = false;
+        self.collector.open_bytes = 0;
+        // 6. Hand what is committed to the stores' engines.
+        self.apply(&offsets)?;
+        self.last_commit = Instant::now();
+        self.metrics.commit_seconds(started.elapsed().as_secs_f64());
+        // 7. Consumed repartition records are not needed any more.
+        self.purge_if_due();
+        Ok(())
+    }
+
+    pub(super) fn log_changes(&mut self) -> Result<(), RuntimeError> {
+        let collector = &mut self.collector;
+        for task in self.tasks.values_mut() {
+            let plan = self.plan.subtopology(task.id.subtopology);
+            let partition = Some(task.id.partition);
+            let Some(stores) = &mut task.stores else { continue };
+            let mut topics = Vec::new();
+            for changelog in &plan.changelogs {
+                topics.push(match changelog {
+                    Some(changelog) => Some(collector.producer().topic(&changelog.topic)?),
+                    None => None,
+                });
+            }
+            stores.for_each_unlogged(|index, entry| {
+                let Some(topic) = topics[index.0] else { return Ok(()) };
+                collector.produce(&Outgoing {
+                    topic,
+                    partition,
+                    key: Some(entry.key),
+                    value: entry.value,
+                    timestamp: entry.timestamp.max(Timestamp::new(0)),
+                    headers: Headers::none(),
+                })
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Steps 3 to 5 under exactly-once.
+    pub(super) fn commit_transaction(&mut self, offsets: &[Committed]) -> Result<(), RuntimeError> {
+        // 4. The broker checks nothing of an empty identity, so it is checked here.
+        let group = self.consumer.group_metadata();
+        let same = self.identity.as_ref().is_some_and(|identity| identity.member_id == group.member_id);
+        if !offsets.is_empty() {
+            if self.consumer.assignment_lost() || !group.is_member() || !same {
+                return Err(RuntimeError::IdentityChanged);
+            }
+            patiently(|| self.collector.producer().send_offsets(offsets, &group, CALL))?;
+        }
+        // 3 and 5. Committing waits for every delivery first, and fails if one failed.
+        let result = patiently(|| self.collector.producer().commit(CALL));
+        self.collector.producer().poll(Duration::ZERO);
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.delivery_error().unwrap_or(error.into())),
+        }
+    }
+
+    /// Steps 3 to 5 under at-least-once: no transaction, so outputs first, offsets second.
+    pub(super) fn commit_offsets(&mut self, offsets: &[Committed]) -> Result<(), RuntimeError> {
+        patiently(|| self.collector.producer().flush(CALL))?;
+        if let Some(error) = self.delivery_error() {
+            return Err(error);
+        }
+        if !offsets.is_empty() {
+            self.consumer.commit(offsets)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn delivery_error(&mut self) -> Option<RuntimeError> {
+        let (partition, error) = self.collector.producer().deliveries().take_error()?;
+        Some(RuntimeError::Delivery { topic: partition.topic.to_string(), partition: partition.partition, error })
+    }
+
+    pub(super) fn apply(&mut self, offsets: &[Committed]) -> Result<(), RuntimeError> {
+        let now = now_ms().millis();
+        for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
+            let inputs = task.note_committed(offsets);
+            let plan = self.plan.subtopology(task.id.subtopology);
+            let Some(stores) = &mut task.stores else { continue };
+            let mut positions = Vec::new();
+            for (at, changelog) in plan.changelogs.iter().enumerate() {
+                let Some(changelog) = changelog else { continue };
+                let index = StoreIndex(at);
+                let next = if changelog.is_input {
+                    inputs.iter().find(|input| *input.topic == *changelog.topic).map(|input| input.offset)
+                } else {
+                    let topic = self.collector.producer().topic(&changelog.topic)?;
+                    let delivered = self.collector.producer().deliveries().highest(topic, task.id.partition);
+                    delivered.map(|offset| offset.next().0)
+                };
+                // Nothing delivered yet: the position of the restore stays.
+                let Some(next) = next else { continue };
+                if stores.committed_position(index).is_some_and(|position| position.offset > next) {
+                    continue;
+                }
+                positions.push((
+                    index,
+                    Position {
+                        offset: next,
+                        topic_id: changelog.id,
+                        leader_epoch: None,
+                        caught_up_at_ms: now,
+                    },
+                ));
+            }
+            stores.committed(&positions, &inputs, now)?;
+            if let Err(error) = stores.apply_if_due(now) {
+                // The write set is the state, and stays; the engine is tried again after the next commit.
+                tracing::error!(task = %task.id, %error, "the store engine cannot be written; trying on");
+                self.shared.client().error("state");
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn purge_if_due(&mut self) {
+        if self.last_purge.elapsed() < PURGE {
+            return;
+        }
+        self.last_purge = Instant::now();
+        let below: Vec<(TopicPartition, Offset)> = self
+            .tasks
+            .values()
+            .flat_map(|task| &task.inputs)
+            .filter(|input| input.internal)
+            .filter_map(|input| Some((input.partition.clone(), input.committed?)))
+            .collect();
+        if !below.is_empty() {
+            // The updater is gone only when the thread ends.
+            let _ = self.links.work.send(Work::Purge(below));
+        }
+    }
+
+    pub(super) fn open_producer(&mut self) -> Result<(), RuntimeError> {
+        if self.config.guarantee == ProcessingGuarantee::AtLeastOnce {
+            return Ok(());
+        }
+        // Ends what a predecessor with this id left open. Brokers that are away are waited for.
+        loop {
+            match self.collector.producer().init_transactions(CALL) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.class().is_retriable() => {
+                    if self.links.stop.load(Ordering::Relaxed) {
+                        return Ok(());
+                    }
+                    tracing::warn!(thread = self.config.name, %error, "the transaction coordinator cannot be reached; trying on");
+                    // The group must see signs of life meanwhile.
+                    self.poll();
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Aborts, and takes every task back to what is committed.
+    pub(super) fn rollback(&mut self, new_producer: bool) -> Result<(), RuntimeError> {
+        self.metrics.aborted();
+        self.end_transaction(new_producer)?;
+        let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
+        for id in ids {
+            self.roll_task_back(id)?;
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// As `rollback`, for the tasks that stay.
+    pub(super) fn rollback_others(&mut self, lost: &[TaskId]) -> Result<(), RuntimeError> {
+        self.metrics.aborted();
+        self.end_transaction(false)?;
+        let ids: Vec<TaskId> = self.tasks.keys().copied().filter(|id| !lost.contains(id)).collect();
+        for id in ids {
+            self.roll_task_back(id)?;
+        }
+        for id in lost {
+            // What they have not committed is not theirs to keep.
+            if let Some(stores) = self.tasks.get_mut(id).and_then(|task| task.stores.as_mut()) {
+                stores.rollback();
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn end_transaction(&mut self, new_producer: bool) -> Result<(), RuntimeError> {
+        let aborted = if self.in_transaction && !new_producer {
+            patiently(|| self.collector.producer().abort(CALL))
+        } else {
+            if self.config.guarantee == ProcessingGuarantee::AtLeastOnce {
+                self.collector.producer().purge();
+            }
+            Ok(())
+        };
+        self.in_transaction = false;
+        self.collector.open_bytes = 0;
+        if let Err(error) = &aborted {
+            tracing::warn!(thread = self.config.name, %error, "abort; a new producer ends the transaction");
+        }
+        if new_producer || aborted.is_err() {
+            let producer = self.cluster.producer(&self.config.producer)?;
+            self.collector.replace(producer);
+            self.open_producer()?;
+        }
+        self.collector.producer().poll(Duration::ZERO);
+        self.collector.producer().deliveries().take_error();
+        Ok(())
+    }
+
+    /// Takes one task back: nothing of the aborted transaction stays in operators, stores, clocks
+    /// or queues.
+    pub(super) fn roll_task_back(&mut self, id: TaskId) -> Result<(), RuntimeError> {
+        let Some(task) = self.tasks.get_mut(&id) else { return Ok(()) };
+        task.clear_buffers();
+        task.dirty = false;
+        let partitions: Vec<TopicPartition> = task.partitions().cloned().collect();
+        if task.state != TaskState::Running {
+            return Ok(());
+        }
+        self.consumer.pause(&partitions);
+        self.dropped.retain(|(of, _), _| *of != id);
+        task.task = self.topology.task(id.subtopology, Arc::clone(&self.handlers))?;
+        task.become_state(TaskState::Restoring);
+        let stores = task.stores.take().map(|mut stores| {
+            stores.rollback();
+            OpenStores { stores, directory: self.directories.remove(&id) }
+        });
+        self.request(Work::Restore { task: id, stores })
+    }
+}
+
+/// Repeats a call whose outcome is open, with the same arguments, until it is known or too late.
+fn patiently(mut call: impl FnMut() -> Result<(), KafkaError>) -> Result<(), KafkaError> {
+    let started = Instant::now();
+    loop {
+        match call() {
+            Err(error) if error.class().is_retriable() && started.elapsed() < PATIENCE => {
+                tracing::warn!(%error, "repeating the call");
+            }
+            result => return result,
+        }
+    }
+}

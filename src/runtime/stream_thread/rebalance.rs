@@ -1,0 +1,294 @@
+//! A stream thread's answers to its group: the rebalance protocol, and tasks that start and close.
+//!
+//! * Assigned: the partitions are taken at once, paused; the task's stores go to the state updater.
+//! * Restored: the committed offsets are fetched (restore step 3), and the task runs (step 6).
+//! * Revoked: everything commits, as the tasks share one transaction; the revoked tasks close.
+//! * Lost: the transaction aborts, nothing commits; the lost tasks close.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::TryRecvError;
+
+use tidemill_topology::graph::TaskId;
+
+use super::{CALL, MessageOf, StreamThread};
+use crate::kafka::{
+    Cluster, Committed, Consumer, ErrorClass, Event, GroupMetadata, Isolation, KafkaError, Offset, OffsetSpec,
+    StartAt, TopicPartition,
+};
+use crate::runtime::active_task::ActiveTask;
+use crate::runtime::collector::TaskHost;
+use crate::runtime::commit_metadata;
+use crate::runtime::error::RuntimeError;
+use crate::runtime::restore::{Done, OpenStores, Work};
+use crate::status::TaskState;
+
+impl<C: Cluster> StreamThread<C> {
+    pub(super) fn answer_events(&mut self) -> Result<(), RuntimeError> {
+        let mut events = std::mem::take(&mut self.events);
+        let mut result = Ok(());
+        for event in events.drain(..) {
+            let answered = self.answer(event);
+            // Later events are answered even if one went wrong: a rebalance must not hang.
+            result = result.and(answered);
+        }
+        self.events = events;
+        result
+    }
+
+    pub(super) fn answer(&mut self, event: Event) -> Result<(), RuntimeError> {
+        match event {
+            Event::Assigned { partitions, identity } => self.assign(&partitions, identity),
+            Event::Revoked(partitions) => self.revoke(&partitions),
+            Event::Lost(partitions) => self.lose(&partitions),
+            Event::OutOfRange { partition, error } | Event::Truncated { partition, error } => {
+                self.out_of_range(&partition, &error)
+            }
+            Event::AllBrokersDown(error) => {
+                tracing::warn!(thread = self.config.name, %error, "no broker can be reached; trying on");
+                self.shared.client().error("brokers_down");
+                Ok(())
+            }
+            Event::MaxPollExceeded(error) => {
+                tracing::warn!(thread = self.config.name, %error, "the group gave this member up");
+                Ok(())
+            }
+            Event::Error { partition, error } => match error.class() {
+                ErrorClass::Fenced | ErrorClass::Fatal | ErrorClass::Authorization => {
+                    self.consumer.fatal_error().map_or(Ok(()), Err)?;
+                    tracing::error!(thread = self.config.name, ?partition, %error, "consumer");
+                    Ok(())
+                }
+                _ => {
+                    tracing::warn!(thread = self.config.name, ?partition, %error, "consumer");
+                    Ok(())
+                }
+            },
+            Event::EndOfPartition { .. } => Ok(()),
+        }
+    }
+
+    /// Rebalance: new tasks. They are assigned at once, paused, and run when they are restored.
+    pub(super) fn assign(&mut self, partitions: &[TopicPartition], identity: GroupMetadata) -> Result<(), RuntimeError> {
+        self.shared.client().rebalanced();
+        self.identity = Some(identity);
+        self.assigned = true;
+        let mut starts = Vec::new();
+        for lead in partitions {
+            let Some(id) = self.plan.task(lead) else { continue };
+            let metrics = self.shared.metrics.task(&id.to_string());
+            let mut task =
+                ActiveTask::new(id, &self.topology, &self.handlers, &self.plan, &mut self.consumer, metrics)?;
+            for (at, input) in task.inputs.iter().enumerate() {
+                if input.slot.index() >= self.slots.len() {
+                    self.slots.resize(input.slot.index() + 1, None);
+                }
+                self.slots[input.slot.index()] = Some((id, at));
+                starts.push(StartAt {
+                    paused: true,
+                    ..StartAt::offset(input.partition.clone(), Offset::ZERO)
+                });
+            }
+            task.become_state(TaskState::Restoring);
+            self.tasks.insert(id, task);
+            self.request(Work::Restore { task: id, stores: None })?;
+        }
+        self.consumer.incremental_assign(&starts)?;
+        let ids: Vec<String> = partitions.iter().filter_map(|lead| self.plan.task(lead)).map(|id| id.to_string()).collect();
+        tracing::info!(thread = self.config.name, tasks = ids.join(" "), "assigned");
+        self.publish();
+        Ok(())
+    }
+
+    /// Rebalance: tasks are to be given up. All commit, as they share one transaction.
+    pub(super) fn revoke(&mut self, partitions: &[TopicPartition]) -> Result<(), RuntimeError> {
+        let committed = match self.commit() {
+            Ok(()) => Ok(()),
+            // Nothing of an aborted transaction stays; the revoked tasks are given up all the same.
+            Err(error) => self.react(error),
+        };
+        self.close_tasks(partitions);
+        committed
+    }
+
+    /// Rebalance: tasks are gone already. Nothing may be committed.
+    pub(super) fn lose(&mut self, partitions: &[TopicPartition]) -> Result<(), RuntimeError> {
+        tracing::warn!(thread = self.config.name, "partitions lost; what was not committed is dropped");
+        self.assigned = false;
+        self.identity = None;
+        let lost: Vec<TaskId> = partitions.iter().filter_map(|lead| self.plan.task(lead)).collect();
+        let rolled_back = self.rollback_others(&lost);
+        self.close_tasks(partitions);
+        rolled_back
+    }
+
+    pub(super) fn close_tasks(&mut self, leads: &[TopicPartition]) {
+        let mut unassigned = Vec::new();
+        for id in leads.iter().filter_map(|lead| self.plan.task(lead)).collect::<Vec<_>>() {
+            let Some(mut task) = self.tasks.remove(&id) else { continue };
+            unassigned.extend(task.partitions().cloned());
+            task.clear_buffers();
+            for input in &task.inputs {
+                self.slots[input.slot.index()] = None;
+            }
+            self.close(task);
+        }
+        if !unassigned.is_empty()
+            && let Err(error) = self.consumer.incremental_unassign(&unassigned)
+        {
+            tracing::warn!(thread = self.config.name, %error, "unassign");
+        }
+        self.publish();
+    }
+
+    pub(super) fn close(&mut self, mut task: ActiveTask<MessageOf<C>>) {
+        let id = task.id;
+        if task.state == TaskState::Restoring {
+            self.cancel_restore(id);
+        }
+        task.task.close();
+        task.become_state(TaskState::Closed);
+        if let Some(stores) = task.stores.take() {
+            if let Err(error) = stores.close() {
+                tracing::warn!(task = %id, %error, "closed without applying; the changelog has it");
+            }
+        }
+        self.directories.remove(&id);
+        self.shared.forget(id);
+        tracing::info!(task = %id, "closed");
+    }
+
+    /// Waits until the updater has let go of a task's stores: its directory is then free.
+    pub(super) fn cancel_restore(&mut self, id: TaskId) {
+        if self.links.work.send(Work::Cancel(id)).is_err() {
+            return;
+        }
+        while let Ok(done) = self.links.done.recv() {
+            match done {
+                Done::Cancelled { task } if task == id => return,
+                // It was done before it saw the cancel; the stores are closed by being dropped.
+                Done::Restored { task, .. } | Done::Failed { task, .. } if task == id => {}
+                other => self.early.push(other),
+            }
+        }
+    }
+
+    pub(super) fn out_of_range(&mut self, partition: &TopicPartition, error: &KafkaError) -> Result<(), RuntimeError> {
+        self.shared.client().error("out_of_range");
+        if !self.config.skip_out_of_range {
+            return Err(RuntimeError::InputOutOfRange {
+                partition: partition.to_string(),
+                detail: error.to_string(),
+            });
+        }
+        let first = self.first_offset(partition)?;
+        tracing::error!(%partition, continues_at = %first, "records were gone before they were processed; skipped");
+        self.consumer.seek(&[(partition.clone(), first)], CALL)?;
+        Ok(())
+    }
+
+    pub(super) fn first_offset(&self, partition: &TopicPartition) -> Result<Offset, RuntimeError> {
+        let spec = if self.config.reset_to_earliest { OffsetSpec::Earliest } else { OffsetSpec::Latest };
+        let partitions = std::slice::from_ref(partition);
+        let found = self.consumer.list_offsets(partitions, spec, Isolation::ReadCommitted, CALL)?;
+        Ok(found.first().and_then(|end| end.offset).unwrap_or_default())
+    }
+
+    pub(super) fn request(&self, work: Work) -> Result<(), RuntimeError> {
+        self.links.work.send(work).map_err(|_| RuntimeError::ThreadDied(format!("{}-restore", self.config.name)))
+    }
+
+    pub(super) fn take_restored(&mut self) -> Result<(), RuntimeError> {
+        let mut ready = Vec::new();
+        for done in std::mem::take(&mut self.early) {
+            self.took(done, &mut ready)?;
+        }
+        loop {
+            match self.links.done.try_recv() {
+                Ok(done) => self.took(done, &mut ready)?,
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    return Err(RuntimeError::ThreadDied(format!("{}-restore", self.config.name)));
+                }
+            }
+        }
+        self.ready.extend(ready);
+        if !self.ready.is_empty() {
+            self.start_ready()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn took(&mut self, done: Done, ready: &mut Vec<TaskId>) -> Result<(), RuntimeError> {
+        match done {
+            Done::Restored { task, stores } => {
+                let OpenStores { stores, directory } = stores;
+                if let Some(active) = self.tasks.get_mut(&task) {
+                    active.stores = Some(stores);
+                    if let Some(directory) = directory {
+                        self.directories.insert(task, directory);
+                    }
+                    ready.push(task);
+                }
+                Ok(())
+            }
+            Done::Cancelled { .. } => Ok(()),
+            Done::Failed { error, .. } => Err(error),
+        }
+    }
+
+    /// Restore steps 3 and 6, for all tasks that are ready: one look at the committed offsets.
+    pub(super) fn start_ready(&mut self) -> Result<(), RuntimeError> {
+        let partitions: Vec<TopicPartition> =
+            self.ready.iter().flat_map(|id| self.plan.inputs(*id)).map(|(_, partition)| partition).collect();
+        let committed = match self.consumer.committed(&partitions, CALL) {
+            Ok(committed) => committed,
+            // A transaction with offsets of ours is still open somewhere: its end is waited for.
+            Err(error) if error.class().is_retriable() => {
+                tracing::info!(thread = self.config.name, %error, "waiting for committed offsets");
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let committed: BTreeMap<TopicPartition, Committed> = partitions
+            .into_iter()
+            .zip(committed)
+            .filter_map(|(partition, committed)| Some((partition, committed?)))
+            .collect();
+        for id in std::mem::take(&mut self.ready) {
+            self.start(id, &committed)?;
+        }
+        self.publish();
+        Ok(())
+    }
+
+    pub(super) fn start(&mut self, id: TaskId, committed: &BTreeMap<TopicPartition, Committed>) -> Result<(), RuntimeError> {
+        let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
+        let mut positions = Vec::new();
+        for at in 0..task.inputs.len() {
+            let partition = task.inputs[at].partition.clone();
+            let found = committed.get(&partition);
+            if let Some(times) = found.and_then(|found| commit_metadata::decode(&found.metadata)) {
+                task.task.restore_times(&times);
+            }
+            let offset = match found {
+                Some(found) => found.offset,
+                None => self.first_offset(&partition)?,
+            };
+            let input = &mut task.inputs[at];
+            input.committed = found.map(|found| found.offset);
+            input.next = Some(offset);
+            input.paused = false;
+            positions.push((partition, offset));
+        }
+        if let Some(stores) = &mut task.stores {
+            let mut host = TaskHost { stores, collector: &mut self.collector };
+            task.task.init(&mut host).map_err(|error| RuntimeError::Task { task: id, error })?;
+        }
+        self.consumer.seek(&positions, CALL)?;
+        let partitions: Vec<TopicPartition> = positions.into_iter().map(|(partition, _)| partition).collect();
+        self.consumer.resume(&partitions);
+        task.become_state(TaskState::Running);
+        self.tasks.insert(id, task);
+        Ok(())
+    }
+}

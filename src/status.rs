@@ -1,0 +1,255 @@
+//! What a running instance says about itself, as plain data: the runtime publishes it, HTTP
+//! and the command line show it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// The state of a task. The runtime's task lifecycle decides which may follow which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskState {
+    /// Assigned, its stores not yet open.
+    Created,
+    /// Its stores are being read from their changelogs.
+    Restoring,
+    /// Records are processed.
+    Running,
+    /// Revoked or being closed; nothing is processed.
+    Suspended,
+    /// Gone.
+    Closed,
+}
+
+impl TaskState {
+    /// Every state, in the order of a task's life.
+    pub const ALL: [Self; 5] = [
+        Self::Created,
+        Self::Restoring,
+        Self::Running,
+        Self::Suspended,
+        Self::Closed,
+    ];
+
+    /// The state as one word, as JSON and metrics have it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Restoring => "restoring",
+            Self::Running => "running",
+            Self::Suspended => "suspended",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// The life of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstanceState {
+    /// Not yet a member of the group.
+    Starting,
+    /// Tasks are moving or restoring.
+    Rebalancing,
+    /// Every assigned task runs.
+    Running,
+    /// Told to stop.
+    Stopping,
+    /// A thread died of an error that is not retried.
+    Failed,
+}
+
+/// A task and all there is to know about it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TaskStatus {
+    /// `<subtopology>_<partition>`, such as `0_3`.
+    pub id: String,
+    /// Its state.
+    pub state: TaskState,
+    /// The stream thread that owns it.
+    pub thread: String,
+    /// Its inputs.
+    pub partitions: Vec<PartitionStatus>,
+    /// Its stores.
+    pub stores: Vec<StoreStatus>,
+    /// Stream time in milliseconds since 1970; `None` before the first record.
+    pub stream_time_ms: Option<i64>,
+    /// Records processed since the task was opened.
+    pub processed: u64,
+}
+
+/// One input partition of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartitionStatus {
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// Offset of the next record to process; `None` while it is not known.
+    pub position: Option<i64>,
+    /// Records between the position and the end; `None` while it is not known.
+    pub lag: Option<u64>,
+}
+
+/// One store of a task.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StoreStatus {
+    /// Its name.
+    pub name: String,
+    /// Entries, as an estimate; `None` while the store is closed.
+    pub entries: Option<u64>,
+    /// The last or running restore.
+    pub restore: RestoreStatus,
+}
+
+/// How far a restore is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct RestoreStatus {
+    /// Records read from the changelog.
+    pub restored: u64,
+    /// Offsets yet to read; 0 when done.
+    pub remaining: u64,
+    /// Records a second, at present.
+    pub records_per_second: f64,
+    /// Seconds to go at that rate; `None` when done or not known.
+    pub eta_seconds: Option<f64>,
+}
+
+impl RestoreStatus {
+    /// Progress from counts and the time they took, in seconds.
+    #[must_use]
+    pub fn new(restored: u64, remaining: u64, elapsed_seconds: f64) -> Self {
+        let rate = if elapsed_seconds > 0.0 {
+            restored as f64 / elapsed_seconds
+        } else {
+            0.0
+        };
+        let known = remaining > 0 && rate > 0.0;
+        Self {
+            restored,
+            remaining,
+            records_per_second: rate,
+            eta_seconds: known.then(|| remaining as f64 / rate),
+        }
+    }
+}
+
+/// An instance and its tasks.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InstanceStatus {
+    /// The application.
+    pub application_id: String,
+    /// The instance within it.
+    pub instance_id: String,
+    /// Version of the program.
+    pub version: String,
+    /// When it started, in milliseconds since 1970.
+    pub started_at_ms: i64,
+    /// Where it is in its life.
+    pub state: InstanceState,
+    /// Whether every assigned task runs.
+    pub ready: bool,
+    /// Why it is not ready; empty when it is.
+    pub reason: String,
+    /// Its stream threads: name and state in words.
+    pub threads: BTreeMap<String, String>,
+    /// Its tasks, in the order of their ids.
+    pub tasks: Vec<TaskStatus>,
+}
+
+/// A form in which a topology is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopologyFormat {
+    /// Kafka Streams' own text.
+    Text,
+    /// JSON.
+    Json,
+    /// A Mermaid flowchart.
+    Mermaid,
+}
+
+/// A question to the state of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Query {
+    /// The best `depth` price levels of each side of an asset's book.
+    Book {
+        /// The asset.
+        asset: String,
+        /// Levels a side.
+        depth: usize,
+    },
+}
+
+/// Why a [`Query`] has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// There is no such thing.
+    #[error("{0} is not known here")]
+    NotFound(String),
+    /// The running topology has no state of that kind.
+    #[error("this application has no {0}")]
+    Unsupported(&'static str),
+    /// The task is moving or restoring.
+    #[error("{what} cannot be read at present: {reason}")]
+    Unavailable {
+        /// What was asked for.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The state could not be read.
+    #[error("cannot read {what}: {reason}")]
+    Failed {
+        /// What was asked for.
+        what: String,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// What can be asked of a running instance. The calls may wait for a stream thread, so a
+/// server makes them where waiting is allowed.
+pub trait Introspect: Send + Sync {
+    /// The instance and its tasks, as last published.
+    fn status(&self) -> InstanceStatus;
+
+    /// The metrics, in the format that `accept`, an HTTP `Accept` header, prefers: content
+    /// type and text.
+    ///
+    /// # Errors
+    /// When they cannot be encoded; the text says why.
+    fn metrics(&self, accept: &str) -> Result<(&'static str, String), String>;
+
+    /// The topology.
+    fn topology(&self, format: TopologyFormat) -> String;
+
+    /// The answer to a query, as JSON.
+    ///
+    /// # Errors
+    /// Those of [`QueryError`].
+    fn query(&self, query: &Query) -> Result<serde_json::Value, QueryError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restore_tells_its_rate_and_the_time_to_go() {
+        let half = RestoreStatus::new(1000, 500, 2.0);
+        assert_eq!(half.records_per_second, 500.0);
+        assert_eq!(half.eta_seconds, Some(1.0));
+        assert_eq!(RestoreStatus::new(1500, 0, 3.0).eta_seconds, None);
+        assert_eq!(RestoreStatus::new(0, 10, 0.0).eta_seconds, None);
+    }
+
+    #[test]
+    fn a_state_is_the_same_word_in_json_and_in_metrics() {
+        for state in TaskState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.word());
+        }
+    }
+}

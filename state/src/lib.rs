@@ -1,0 +1,37 @@
+//! Tidemill's state: stores that survive a crash without a wipe.
+//!
+//! A task's stores hold their changes in memory until the transaction that logs them is decided;
+//! only what is committed goes to disk, with the position in the changelog that it stands for, in
+//! one step. So whatever happens, disk plus the changelog behind that position is the state.
+//!
+//! In the order to read:
+//!
+//! - [`task_stores`]: all stores of one task, and their part of the commit and restore protocols;
+//! - `layered_store`: one store, which is a `write_set` (uncommitted and unapplied changes, and the
+//!   read cache) over a [`backend`];
+//! - [`memory`] and [`rocksdb`]: the backends;
+//! - [`position`]: how far a store is, and its bytes; `layout`: which format its entries have;
+//! - [`memory_budget`]: one bound for the process; [`statistics`]: what is used of it;
+//! - [`directory`]: the state directory, its locks, and who may use what in it;
+//! - [`error`]: what can go wrong, and what to do.
+
+pub mod backend;
+pub mod directory;
+pub mod error;
+mod layered_store;
+mod layout;
+pub mod memory;
+pub mod memory_budget;
+pub mod position;
+pub mod rocksdb;
+mod sort_buffer;
+pub mod statistics;
+pub mod task_stores;
+mod write_set;
+
+pub use directory::{StateDirectory, TaskDirectory};
+pub use error::{Result, StateError};
+pub use memory_budget::StateMemory;
+pub use position::{InputOffset, Position};
+pub use statistics::StoreStatistics;
+pub use task_stores::{Applied, ApplyPolicy, TaskStores};

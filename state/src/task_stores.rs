@@ -1,0 +1,533 @@
+//! All stores of one task, and their part of the commit and restore protocols.
+//!
+//! The numbers are those of the commit protocol:
+//!
+//! ```text
+//! 1  drain_pending of each caching store, by its operator
+//! 2  for_each_unlogged       hand out what changed, for the changelogs
+//! 3-5  (the producer flushes, sends offsets, commits the transaction)
+//!    committed               the outcome is known: committed
+//! 6  apply_if_due            what is committed, with its positions, in one batch to the backend
+//! ```
+//!
+//! If the outcome is "aborted", or the process stops knowing it, [`TaskStores::rollback`] takes
+//! the place of the last two: the backend has not been touched since its position, so replaying
+//! the changelog from there ([`TaskStores::restore`]) is all it takes.
+//!
+//! Step 6 runs only while nothing is uncommitted, directly after step 5. Later, a key may have
+//! been changed again, and its committed value is gone from memory; a batch without that value,
+//! yet with a position behind it, would lose it for good.
+//!
+//! Queries from outside must see committed state alone. The owner of the stores answers them when
+//! [`TaskStores::has_uncommitted`] says no, which is so after each commit.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tidemill_topology::error::Error as TopologyError;
+use tidemill_topology::store::bytes::{BytesStore, StoreIndex};
+use tidemill_topology::store::spec::{ChangelogEntry, Restored};
+use tidemill_topology::store::StoreSpec;
+
+use crate::backend::Batch;
+use crate::error::{Result, StateError};
+use crate::layered_store::LayeredStore;
+use crate::layout::layout_text;
+use crate::memory::MemoryBackend;
+use crate::memory_budget::{StateMemory, TaskShare};
+use crate::position::{InputOffset, Position};
+use crate::rocksdb::{ColumnFamily, Database, Wanted};
+use crate::sort_buffer::SortBuffer;
+use crate::statistics::StoreStatistics;
+use crate::write_set::WriteSet;
+
+/// When committed entries move on to the backend: as soon as either bound is reached.
+///
+/// Fewer, larger batches are cheaper: keys that change often are folded, and sorted runs are
+/// longer. The price is a longer tail of the changelog to replay after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApplyPolicy {
+    /// Bytes of the task's write sets.
+    pub bytes: usize,
+    /// Age of the oldest commit that is not applied, in ms.
+    pub interval_ms: i64,
+}
+
+impl Default for ApplyPolicy {
+    /// 8 MiB, 5 s.
+    fn default() -> Self {
+        Self { bytes: 8 << 20, interval_ms: 5_000 }
+    }
+}
+
+/// What became of a request to apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The backend has everything that is committed.
+    All,
+    /// There was no need yet.
+    NotDue,
+    /// Something is uncommitted; it is done after the next commit.
+    Deferred,
+}
+
+/// Bytes of restored records from which on they go in as a file of their own.
+const INGEST_FROM_BYTES: usize = 1 << 20;
+/// Bytes of restored records that are sorted together.
+const RESTORE_CHUNK_BYTES: usize = 8 << 20;
+
+/// See the [module](self).
+pub struct TaskStores {
+    stores: Vec<Store>,
+    /// How far each changelog is committed, and how far it is applied.
+    positions: Vec<Positions>,
+    inputs: BTreeMap<(String, i32), i64>,
+    inputs_applied: BTreeMap<(String, i32), i64>,
+    database: Option<Database>,
+    policy: ApplyPolicy,
+    share: TaskShare,
+    unapplied_since_ms: Option<i64>,
+    emptied: Vec<StoreIndex>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Positions {
+    committed: Option<Position>,
+    applied: Option<Position>,
+}
+
+enum Store {
+    Memory(LayeredStore<MemoryBackend>),
+    Disk(LayeredStore<ColumnFamily>),
+}
+
+impl Store {
+    fn write_set(&self) -> &WriteSet {
+        match self {
+            Self::Memory(store) => &store.write_set,
+            Self::Disk(store) => &store.write_set,
+        }
+    }
+
+    fn write_set_mut(&mut self) -> &mut WriteSet {
+        match self {
+            Self::Memory(store) => &mut store.write_set,
+            Self::Disk(store) => &mut store.write_set,
+        }
+    }
+
+    fn spec(&self) -> &StoreSpec {
+        match self {
+            Self::Memory(store) => store.spec(),
+            Self::Disk(store) => store.spec(),
+        }
+    }
+
+    fn bytes_store(&mut self) -> &mut dyn BytesStore {
+        match self {
+            Self::Memory(store) => store,
+            Self::Disk(store) => store,
+        }
+    }
+
+    fn cache_budget(&self) -> usize {
+        match self {
+            Self::Memory(store) => store.cache_budget(),
+            Self::Disk(store) => store.cache_budget(),
+        }
+    }
+}
+
+impl TaskStores {
+    /// Opens the stores of a task: the persistent ones in `directory`, which the caller has
+    /// locked, or all of them in memory without one.
+    ///
+    /// # Errors
+    /// When the database cannot be opened; if it is damaged ([`StateError::is_corrupt`]), move it
+    /// aside and open again.
+    pub fn open(
+        task: &str,
+        specs: &[StoreSpec],
+        directory: Option<&Path>,
+        memory: &StateMemory,
+        policy: ApplyPolicy,
+    ) -> Result<Self> {
+        if let Some(spec) = specs.iter().find(|spec| spec.name.contains('\0')) {
+            return Err(StateError::Name { name: spec.name.clone() });
+        }
+        let on_disk = |spec: &StoreSpec| directory.is_some() && spec.persistent;
+        let layouts: Vec<String> = specs.iter().map(|spec| layout_text(spec.kind)).collect();
+        let mut wanted = Vec::new();
+        let mut wanted_index = Vec::new();
+        for (at, spec) in specs.iter().enumerate().filter(|(_, spec)| on_disk(spec)) {
+            wanted.push(Wanted { name: &spec.name, layout: &layouts[at] });
+            wanted_index.push(StoreIndex(at));
+        }
+        let mut emptied = Vec::new();
+        let mut database = None;
+        if let Some(directory) = directory.filter(|_| !wanted.is_empty()) {
+            let (opened, empty) = Database::open(memory.engine(), task, directory, &wanted)?;
+            emptied = empty.into_iter().map(|at| wanted_index[at]).collect();
+            database = Some(opened);
+        }
+        let mut stores = Vec::with_capacity(specs.len());
+        let mut positions = vec![Positions::default(); specs.len()];
+        for (at, spec) in specs.iter().enumerate() {
+            let share = memory.open_store();
+            stores.push(match &database {
+                Some(database) if on_disk(spec) => {
+                    let applied = database.position(&spec.name)?;
+                    positions[at] = Positions { committed: applied, applied };
+                    let family = database.column_family(&spec.name);
+                    Store::Disk(LayeredStore::new(spec.clone(), family, share))
+                }
+                _ => Store::Memory(LayeredStore::new(spec.clone(), MemoryBackend::default(), share)),
+            });
+        }
+        let inputs = database.as_ref().map(Database::inputs).transpose()?.unwrap_or_default();
+        Ok(Self {
+            stores,
+            positions,
+            inputs_applied: inputs.clone(),
+            inputs,
+            database,
+            policy,
+            share: memory.open_task(),
+            unapplied_since_ms: None,
+            emptied,
+        })
+    }
+
+    /// The stores whose entries had another layout, so that they start empty; for the log.
+    #[must_use]
+    pub fn emptied(&self) -> &[StoreIndex] {
+        &self.emptied
+    }
+
+    /// How many stores there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.stores.len()
+    }
+
+    /// Whether the task has no stores.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.stores.is_empty()
+    }
+
+    /// A store, for the operators. Indexes are those of the specs given to [`open`](Self::open).
+    ///
+    /// # Errors
+    /// When the task has no such store.
+    pub fn store(&mut self, index: StoreIndex) -> Result<&mut dyn BytesStore, TopologyError> {
+        let count = self.stores.len();
+        match self.stores.get_mut(index.0) {
+            Some(store) => Ok(store.bytes_store()),
+            None => Err(TopologyError::wiring(format!("store {} of a task that has {count}", index.0))),
+        }
+    }
+
+    /// A store of an index that is known to be good, as those that a topology's own nodes use.
+    ///
+    /// # Panics
+    /// When the task has no such store.
+    pub fn bound(&mut self, index: StoreIndex) -> &mut dyn BytesStore {
+        self.stores[index.0].bytes_store()
+    }
+
+    /// Step 2: hands out what changed since the last commit, in the changelogs' form, the newest
+    /// value of each key once. Stores without a changelog of their own are left out.
+    ///
+    /// # Errors
+    /// What `each` returns. Roll back then: what was handed out is not remembered.
+    pub fn for_each_unlogged<E>(
+        &mut self,
+        mut each: impl FnMut(StoreIndex, ChangelogEntry<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (at, store) in self.stores.iter_mut().enumerate() {
+            let kind = store.spec().kind;
+            let is_logged = store.spec().logged && store.spec().changelog_source.is_none();
+            store.write_set_mut().for_each_unlogged(|key, value, written| match is_logged {
+                true => each(StoreIndex(at), kind.to_changelog(key, value, written)),
+                false => Ok(()),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Between steps 5 and 6: the changes handed out are committed, `positions` tells how far
+    /// their changelogs go (a store that is not named keeps its position), and `inputs` where the
+    /// task continues to read.
+    ///
+    /// # Errors
+    /// When something was written since the changes were handed out. Nothing is changed then.
+    pub fn committed(
+        &mut self,
+        positions: &[(StoreIndex, Position)],
+        inputs: &[InputOffset],
+        now_ms: i64,
+    ) -> Result {
+        if let Some(store) = self.stores.iter().find(|store| !store.write_set().all_handed_out()) {
+            return Err(StateError::ChangedDuringCommit { store: store.spec().name.clone() });
+        }
+        for store in &mut self.stores {
+            store.write_set_mut().committed();
+        }
+        for (index, position) in positions {
+            self.positions[index.0].committed = Some(*position);
+        }
+        for input in inputs {
+            self.inputs.insert((input.topic.clone(), input.partition), input.offset);
+        }
+        self.unapplied_since_ms.get_or_insert(now_ms);
+        Ok(())
+    }
+
+    /// Step 6, when its policy says so; `now_ms` is the clock that [`committed`](Self::committed)
+    /// was given.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn apply_if_due(&mut self, now_ms: i64) -> Result<Applied> {
+        let Some(since) = self.unapplied_since_ms else { return Ok(Applied::NotDue) };
+        let is_old = now_ms.saturating_sub(since) >= self.policy.interval_ms;
+        let bound = self.policy.bytes.min(self.share.bytes());
+        if is_old || self.dirty_bytes() >= bound { self.apply() } else { Ok(Applied::NotDue) }
+    }
+
+    /// Step 6: moves everything committed into the backend, sorted by key, with the positions and
+    /// input offsets, in one batch.
+    ///
+    /// # Errors
+    /// When the batch cannot be written. Nothing is lost: the write sets keep everything, reads
+    /// go on, and the call may be repeated.
+    pub fn apply(&mut self) -> Result<Applied> {
+        if self.has_uncommitted() {
+            return Ok(Applied::Deferred);
+        }
+        if self.unapplied_since_ms.is_none() {
+            return Ok(Applied::All);
+        }
+        if let Some(database) = &self.database {
+            self.write_batch(database)?;
+        }
+        for store in &mut self.stores {
+            if let Store::Memory(store) = store {
+                store.write_set.write_unapplied(&mut store.backend);
+            }
+            let budget = store.cache_budget();
+            store.write_set_mut().applied(budget);
+        }
+        for positions in &mut self.positions {
+            positions.applied = positions.committed;
+        }
+        self.inputs_applied.clone_from(&self.inputs);
+        self.unapplied_since_ms = None;
+        Ok(Applied::All)
+    }
+
+    fn write_batch(&self, database: &Database) -> Result {
+        let mut batch = database.batch();
+        for (store, positions) in self.stores.iter().zip(&self.positions) {
+            let Store::Disk(store) = store else { continue };
+            if store.write_set.has_unapplied() {
+                store.write_set.write_unapplied(&mut batch.store(&store.spec().name)?);
+            }
+            if let Some(position) = positions.committed.filter(|_| positions.committed != positions.applied) {
+                batch.position(&store.spec().name, &position);
+            }
+        }
+        for ((topic, partition), offset) in &self.inputs {
+            let key = (topic.clone(), *partition);
+            if self.inputs_applied.get(&key) != Some(offset) {
+                batch.input(&InputOffset { topic: key.0, partition: key.1, offset: *offset });
+            }
+        }
+        batch.write()
+    }
+
+    /// Drops everything that the backend does not have, committed or not. Each store then has to
+    /// be restored from its [`position`](Self::position).
+    pub fn rollback(&mut self) {
+        for store in &mut self.stores {
+            store.write_set_mut().clear();
+        }
+        for positions in &mut self.positions {
+            positions.committed = positions.applied;
+        }
+        self.inputs.clone_from(&self.inputs_applied);
+        self.unapplied_since_ms = None;
+    }
+
+    /// How far the store's backend is: where restoring it begins. `None`: from the earliest.
+    #[must_use]
+    pub fn position(&self, index: StoreIndex) -> Option<Position> {
+        self.positions.get(index.0).and_then(|positions| positions.applied)
+    }
+
+    /// How far the store is with what is committed and not applied.
+    #[must_use]
+    pub fn committed_position(&self, index: StoreIndex) -> Option<Position> {
+        self.positions.get(index.0).and_then(|positions| positions.committed)
+    }
+
+    /// Where the task continues to read an input, as of its last commit. Offsets that the group
+    /// has committed below it mean that someone reset them while the state stayed.
+    #[must_use]
+    pub fn input_offset(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.inputs.get(&(topic.to_owned(), partition)).copied()
+    }
+
+    /// Puts committed records of a changelog straight into the store's backend, and its position
+    /// behind them. A crash within may leave records without the position, which restores them
+    /// once more. Returns how many records there were.
+    ///
+    /// # Errors
+    /// When the task has uncommitted changes, a record is not of the store's layout, or the engine
+    /// cannot be written.
+    pub fn restore<'r>(
+        &mut self,
+        index: StoreIndex,
+        records: impl IntoIterator<Item = ChangelogEntry<'r>>,
+        next: Position,
+    ) -> Result<u64> {
+        if self.apply()? == Applied::Deferred {
+            return Err(StateError::NotIdle { store: self.stores[index.0].spec().name.clone() });
+        }
+        let store = &mut self.stores[index.0];
+        // The cache would go stale.
+        store.write_set_mut().clear();
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        let mut buffer = SortBuffer::default();
+        let mut count = 0;
+        for record in records {
+            let restored = store.spec().kind.restore(record, &mut key, &mut value);
+            match restored {
+                Some(Restored::Put) => buffer.push(&key, Some(&value)),
+                Some(Restored::Delete) => buffer.push(&key, None),
+                None => {
+                    let store = store.spec().name.clone();
+                    return Err(StateError::ForeignRecord { store, key_bytes: record.key.len() });
+                }
+            }
+            count += 1;
+            if buffer.bytes() >= RESTORE_CHUNK_BYTES {
+                put_restored(store, self.database.as_ref(), &mut buffer, None)?;
+            }
+        }
+        put_restored(store, self.database.as_ref(), &mut buffer, Some(&next))?;
+        self.positions[index.0] = Positions { committed: Some(next), applied: Some(next) };
+        Ok(count)
+    }
+
+    /// Removes everything a store has, and its position, in one step; it then has to be restored
+    /// from the earliest.
+    ///
+    /// # Errors
+    /// When the engine cannot be written.
+    pub fn wipe(&mut self, index: StoreIndex) -> Result {
+        let store = &mut self.stores[index.0];
+        match (&mut *store, &self.database) {
+            (Store::Memory(store), _) => store.backend.clear(),
+            (Store::Disk(store), Some(database)) => database.wipe(&store.spec().name)?,
+            // A store on disk has a database: it was opened with it.
+            (Store::Disk(_), None) => {}
+        }
+        store.write_set_mut().clear();
+        self.positions[index.0] = Positions::default();
+        Ok(())
+    }
+
+    /// Brings what the backend has to the disk.
+    ///
+    /// # Errors
+    /// When the engine cannot be written.
+    pub fn flush(&self) -> Result {
+        self.database.as_ref().map_or(Ok(()), Database::flush)
+    }
+
+    /// Closes the stores, applying what is committed; what is uncommitted is dropped, and with it
+    /// what it stands upon, which the changelog has.
+    ///
+    /// # Errors
+    /// When the engine cannot be written; nothing is lost, the changelog has it.
+    pub fn close(mut self) -> Result {
+        self.apply().map(|_| ())
+    }
+
+    /// Whether anything was written since the last commit.
+    #[must_use]
+    pub fn has_uncommitted(&self) -> bool {
+        self.stores.iter().any(|store| store.write_set().has_uncommitted())
+    }
+
+    /// Bytes of the write sets that the backend does not have: the runtime commits sooner when
+    /// they grow.
+    #[must_use]
+    pub fn dirty_bytes(&self) -> usize {
+        self.stores.iter().map(|store| store.write_set().dirty_bytes()).sum()
+    }
+
+    /// What a store holds, and where; `None` if there is no such store.
+    #[must_use]
+    pub fn statistics(&self, index: StoreIndex) -> Option<StoreStatistics> {
+        let store = self.stores.get(index.0)?;
+        let write_set = store.write_set();
+        let mut statistics = StoreStatistics {
+            write_set_entries: write_set.entries(),
+            write_set_bytes: write_set.dirty_bytes(),
+            cache_bytes: write_set.clean_bytes(),
+            pending_bytes: write_set.pending_bytes(),
+            ..StoreStatistics::default()
+        };
+        match (store, &self.database) {
+            (Store::Memory(store), _) => {
+                statistics.entries = store.approximate_entries();
+                statistics.memory_bytes = store.backend.bytes();
+            }
+            (Store::Disk(store), Some(database)) => {
+                let on_disk = database.statistics(&store.spec().name);
+                statistics.entries = on_disk.entries.saturating_add_signed(write_set.growth());
+                statistics.file_bytes = on_disk.file_bytes;
+                statistics.write_buffer_bytes = on_disk.write_buffer_bytes;
+            }
+            (Store::Disk(_), None) => {}
+        }
+        Some(statistics)
+    }
+}
+
+/// Moves sorted records into a store's backend, and its position in the same step or after it.
+fn put_restored(
+    store: &mut Store,
+    database: Option<&Database>,
+    buffer: &mut SortBuffer,
+    next: Option<&Position>,
+) -> Result {
+    let (name, database) = match (&mut *store, database) {
+        (Store::Disk(store), Some(database)) => (&store.spec().name, database),
+        (Store::Memory(store), _) => return drain_into(buffer, &mut store.backend),
+        (Store::Disk(_), None) => return Ok(()),
+    };
+    let mut batch = database.batch();
+    if buffer.bytes() >= INGEST_FROM_BYTES {
+        database.ingest(name, buffer)?;
+    } else {
+        drain_into(buffer, &mut batch.store(name)?)?;
+    }
+    if let Some(next) = next {
+        batch.position(name, next);
+    }
+    batch.write()
+}
+
+fn drain_into(buffer: &mut SortBuffer, batch: &mut dyn Batch) -> Result {
+    buffer.drain_newest(|key, value| {
+        match value {
+            Some(value) => batch.put(key, value),
+            None => batch.delete(key),
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,86 @@
+//! Ordered scans over what a store has changed and what its backend holds.
+//!
+//! The write set is a hash map, so the order of its dirty keys is an index of its own. It is made
+//! by the first scan that needs it, follows each change from then on, and is dropped when
+//! everything is applied: a store that nobody scans never pays for it.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use tidemill_topology::store::bytes::{KeyRange, Order, Visit};
+
+use super::table::Slot;
+use crate::memory::bounds;
+
+/// The dirty keys of a store in order.
+pub(super) type DirtyIndex = BTreeMap<Box<[u8]>, Slot>;
+
+/// A range of keys that was deleted and is not applied yet: it hides what the backend holds.
+#[derive(Debug)]
+pub(super) struct Mask {
+    pub(super) from: Box<[u8]>,
+    pub(super) to: Box<[u8]>,
+}
+
+impl Mask {
+    pub(super) fn covers(&self, key: &[u8]) -> bool {
+        *self.from <= *key && *key < *self.to
+    }
+}
+
+/// Merges the dirty keys of a range with those of the backend: `value_of` tells what became of a
+/// dirty key, `hidden` which keys of the backend are not to be seen, and `scan` runs over the
+/// backend.
+pub(super) fn merge<'a, E>(
+    index: &'a DirtyIndex,
+    value_of: impl Fn(Slot) -> Option<&'a [u8]>,
+    hidden: impl Fn(&[u8]) -> bool,
+    (range, order): (KeyRange<'_>, Order),
+    visit: &mut Visit<'_>,
+    scan: impl FnOnce(&mut Visit<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let Some(bounds) = bounds(range) else { return Ok(()) };
+    let mut dirty = index.range::<[u8], _>(bounds);
+    let next = || match order {
+        Order::Forward => dirty.next(),
+        Order::Backward => dirty.next_back(),
+    };
+    let mut dirty = std::iter::from_fn(next).map(|(key, slot)| (&**key, value_of(*slot))).peekable();
+    let comes_first = |left: &[u8], right: &[u8]| match order {
+        Order::Forward => left.cmp(right),
+        Order::Backward => right.cmp(left),
+    };
+    let mut ended = false;
+    scan(&mut |key, value| {
+        let mut overridden = false;
+        while let Some((dirty_key, dirty_value)) =
+            dirty.next_if(|(dirty_key, _)| comes_first(dirty_key, key) != Ordering::Greater)
+        {
+            overridden = dirty_key == key;
+            if let Some(dirty_value) = dirty_value
+                && visit(dirty_key, dirty_value) == ControlFlow::Break(())
+            {
+                ended = true;
+                return ControlFlow::Break(());
+            }
+        }
+        if overridden || hidden(key) {
+            return ControlFlow::Continue(());
+        }
+        let flow = visit(key, value);
+        ended = flow == ControlFlow::Break(());
+        flow
+    })?;
+    if ended {
+        return Ok(());
+    }
+    for (key, value) in dirty {
+        if let Some(value) = value
+            && visit(key, value) == ControlFlow::Break(())
+        {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! The state crate as the runtime uses it, on memory and on RocksDB.
+
+mod memory_bound;
+mod model;
+mod properties;
+mod protocols;

@@ -1,0 +1,4 @@
+//! Tests that need no broker.
+
+mod borders;
+mod goldens_files;

@@ -1,0 +1,3 @@
+//! Tests against a real Apache Kafka, one at a time (see scripts/test.sh).
+
+mod cluster;

@@ -1,0 +1,22 @@
+//! What Tidemill's tests share: a real Kafka cluster, the real program, the real data.
+//!
+//! Everything here panics with an explanation instead of returning an error: a test that cannot
+//! have its real parts has failed.
+//!
+//! - [`broker`]: an Apache Kafka cluster of 1 or 3 brokers that can be killed and frozen
+//! - [`records`]: topics created, filled and read to their end
+//! - [`process`]: the `tidemill` program as a child process
+//! - [`data`]: the recorded market data that lies beside a clone, where it is there
+//! - [`guardian`]: nothing outlives the test program, however it ends
+//! - [`patience`]: waiting for a condition, with a limit
+
+pub mod broker;
+pub mod data;
+pub mod guardian;
+pub mod patience;
+pub mod process;
+pub mod records;
+
+pub use broker::KafkaCluster;
+pub use process::Tidemill;
+pub use records::unique;

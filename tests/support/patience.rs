@@ -1,0 +1,24 @@
+//! Waiting for a condition with a limit, so that a test fails with a sentence and never hangs.
+
+use std::time::{Duration, Instant};
+
+/// Asks `probe` every few milliseconds until it gives something.
+///
+/// # Panics
+/// After `limit`, naming `what` was awaited.
+pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(2);
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(
+            started.elapsed() < limit,
+            "waited {} s for {what}",
+            limit.as_secs_f32()
+        );
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,335 @@
+//! Where a topology starts: sources, stores, and the graph behind the DSL.
+//!
+//! Each verb of the DSL adds a logical node, which writes its physical ones when the topology is
+//! built. Names are generated as Kafka Streams generates them: a prefix and a counter that every
+//! operation advances, named or not.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::dsl::options::{Consumed, Materialized};
+use crate::dsl::stream::KStream;
+use crate::dsl::table::{KTable, TableStore};
+use crate::error::{Error, Result};
+use crate::graph::{Factory, Graph, NodeKind, RepartitionTopic, Store, Topology};
+use crate::node::{SinkTopic, Slot};
+use crate::operators::change::Change;
+use crate::operators::pass_through::PassThrough;
+use crate::operators::sink::{Partitioner, Sink, Target};
+use crate::operators::source::Source;
+use crate::operators::table_source::TableSource;
+use crate::serde::SerdeRef;
+
+/// Writes a logical node's physical ones below the named parents.
+pub(crate) type Write = Box<dyn Fn(&[String], &mut Graph) -> Result>;
+
+struct Logical {
+    parents: Vec<usize>,
+    /// The physical node that children attach to.
+    output: String,
+    write: Write,
+}
+
+/// The graph under construction, shared by every stream and table of a builder.
+#[derive(Default)]
+pub(crate) struct Plan {
+    index: Cell<usize>,
+    nodes: RefCell<Vec<Logical>>,
+    errors: RefCell<Vec<String>>,
+    stores: RefCell<Vec<Store>>,
+}
+
+pub(crate) type PlanRef = Rc<Plan>;
+
+impl Plan {
+    fn next_index(&self) -> usize {
+        self.index.replace(self.index.get() + 1)
+    }
+
+    /// The given name, or a generated one; the counter moves either way.
+    pub(crate) fn name(&self, given: Option<&str>, prefix: &str) -> String {
+        let index = self.next_index();
+        given.map_or_else(|| format!("{prefix}{index:010}"), str::to_owned)
+    }
+
+    /// The given store name, or a generated one; the counter moves only in the latter case.
+    pub(crate) fn store_name(&self, given: Option<&str>, prefix: &str) -> String {
+        given.map_or_else(|| format!("{prefix}STATE-STORE-{:010}", self.next_index()), str::to_owned)
+    }
+
+    /// Adds a logical node.
+    pub(crate) fn add(&self, parents: &[usize], output: &str, write: Write) -> usize {
+        let mut nodes = self.nodes.borrow_mut();
+        nodes.push(Logical { parents: parents.to_vec(), output: output.to_owned(), write });
+        nodes.len() - 1
+    }
+
+    /// Adds a logical node that is one processor.
+    pub(crate) fn processor(&self, parents: &[usize], name: &str, stores: &[String], factory: Factory) -> usize {
+        let (own, stores) = (name.to_owned(), stores.to_vec());
+        self.add(
+            parents,
+            name,
+            Box::new(move |parents, graph| {
+                graph.add(&own, NodeKind::Processor, parents, &stores, Arc::clone(&factory))
+            }),
+        )
+    }
+
+    /// Notes what is wrong with a topology; `build` reports all of it.
+    pub(crate) fn error(&self, what: String) {
+        self.errors.borrow_mut().push(what);
+    }
+
+    /// Writes a stream to a repartition topic and reads it back. Returns the logical node, its
+    /// name, and the topic.
+    pub(crate) fn repartition<K: 'static, V: 'static>(
+        &self,
+        parent: usize,
+        prefix: &str,
+        generated: bool,
+        settings: RepartitionSettings<K, V>,
+    ) -> (usize, String, Arc<str>) {
+        let names = ["KSTREAM-SINK-", "KSTREAM-FILTER-", "KSTREAM-SOURCE-"].map(|name| self.name(None, name));
+        let [sink, filter, source] = if generated {
+            names
+        } else {
+            ["sink", "filter", "source"].map(|part| format!("{prefix}-repartition-{part}"))
+        };
+        let topic: Arc<str> = format!("{prefix}-repartition").into();
+        let internal = SinkTopic { name: topic.clone(), internal: true };
+        let output = source.clone();
+        let RepartitionSettings { key, value, partitions, partitioner, skip_null_keys } = settings;
+        let node = self.add(
+            &[parent],
+            &output,
+            Box::new(move |parents, graph| {
+                graph.add_repartition_topic(RepartitionTopic { name: internal.name.clone(), partitions });
+                let checked = key.clone();
+                graph.add(
+                    &filter,
+                    NodeKind::Processor,
+                    parents,
+                    &[],
+                    Arc::new(move |wiring| {
+                        let checked = checked.clone();
+                        Ok(Slot::new(crate::operators::filter::Filter {
+                            predicate: Arc::new(move |key: &K, _: &V| !(skip_null_keys && checked.is_null(key))),
+                            keep: true,
+                            children: wiring.children(),
+                        }))
+                    }),
+                )?;
+                let (target, k, v, p) = (internal.clone(), key.clone(), value.clone(), partitioner.clone());
+                graph.add(
+                    &sink,
+                    NodeKind::Sink { topic: Some(internal.clone()) },
+                    std::slice::from_ref(&filter),
+                    &[],
+                    Arc::new(move |_| {
+                        Ok(Slot::new(Sink {
+                            target: Target::Fixed(target.clone()),
+                            key: k.clone(),
+                            value: v.clone(),
+                            partitioner: p.clone(),
+                        }))
+                    }),
+                )?;
+                let (k, v) = (key.clone(), value.clone());
+                graph.add(
+                    &source,
+                    NodeKind::Source { topics: vec![internal.clone()] },
+                    &[],
+                    &[],
+                    Arc::new(move |wiring| {
+                        Ok(Slot::source(Source {
+                            key: k.clone(),
+                            value: v.clone(),
+                            extractor: None,
+                            times: Vec::new(),
+                            children: wiring.children(),
+                        }))
+                    }),
+                )
+            }),
+        );
+        (node, output, topic)
+    }
+}
+
+/// How a repartition topic is written.
+pub(crate) struct RepartitionSettings<K, V> {
+    pub(crate) key: SerdeRef<K>,
+    pub(crate) value: SerdeRef<V>,
+    pub(crate) partitions: Option<i32>,
+    pub(crate) partitioner: Option<Partitioner<K, V>>,
+    pub(crate) skip_null_keys: bool,
+}
+
+/// Builds a topology.
+///
+/// ```
+/// use tidemill_topology::prelude::*;
+///
+/// let builder = StreamsBuilder::new();
+/// builder
+///     .stream("words", Consumed::with(Utf8, Utf8))
+///     .filter(|_, word| !word.is_empty())
+///     .to("checked", Produced::with(Utf8, Utf8));
+/// let topology = builder.build().unwrap();
+/// assert!(topology.describe().to_string().contains("Sink: KSTREAM-SINK-0000000002 (topic: checked)"));
+/// ```
+#[derive(Default)]
+pub struct StreamsBuilder {
+    pub(crate) plan: PlanRef,
+}
+
+impl StreamsBuilder {
+    /// An empty topology.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads a topic as a stream of records.
+    pub fn stream<K: 'static, V: 'static>(
+        &self,
+        topic: impl Into<String>,
+        consumed: Consumed<K, V>,
+    ) -> KStream<K, V> {
+        self.stream_of(&[topic.into()], consumed)
+    }
+
+    /// Reads several topics of one format as one stream.
+    pub fn stream_of<K: 'static, V: 'static>(
+        &self,
+        topics: &[String],
+        consumed: Consumed<K, V>,
+    ) -> KStream<K, V> {
+        let name = self.plan.name(consumed.name.as_deref(), "KSTREAM-SOURCE-");
+        let topics: Vec<SinkTopic> =
+            topics.iter().map(|topic| SinkTopic { name: topic.as_str().into(), internal: false }).collect();
+        let sources = topics.iter().map(|topic| topic.name.clone()).collect();
+        let (own, settings) = (name.clone(), consumed.clone());
+        let node = self.plan.add(
+            &[],
+            &name,
+            Box::new(move |_, graph| {
+                let (settings, read) = (settings.clone(), topics.clone());
+                graph.add(
+                    &own,
+                    NodeKind::Source { topics: topics.clone() },
+                    &[],
+                    &[],
+                    Arc::new(move |wiring| {
+                        let times =
+                            read.iter().map(|topic| (topic.name.to_string(), wiring.time_slot())).collect();
+                        Ok(Slot::source(Source {
+                            key: settings.key.clone(),
+                            value: settings.value.clone(),
+                            extractor: settings.extractor.clone(),
+                            times,
+                            children: wiring.children(),
+                        }))
+                    }),
+                )
+            }),
+        );
+        KStream {
+            plan: self.plan.clone(),
+            node,
+            name,
+            key: Some(consumed.key),
+            value: Some(consumed.value),
+            key_changed: false,
+            sources,
+        }
+    }
+
+    /// Reads a compacted topic as a table: the latest value of each key; null deletes.
+    pub fn table<K: 'static, V: 'static>(
+        &self,
+        topic: impl Into<String>,
+        consumed: Consumed<K, V>,
+        materialized: Materialized<V>,
+    ) -> KTable<K, V> {
+        let topic = SinkTopic { name: topic.into().into(), internal: false };
+        let store_name = self.plan.store_name(materialized.name.as_deref(), &format!("{}-", topic.name));
+        let source = self.plan.name(consumed.name.as_deref(), "KSTREAM-SOURCE-");
+        let name = self.plan.name(None, "KTABLE-SOURCE-");
+        let store = TableStore::new(
+            store_name,
+            &materialized,
+            consumed.key.clone(),
+            consumed.value.clone(),
+        );
+        let sources = BTreeSet::from([topic.name.clone()]);
+        let (node_name, kept, settings) = (name.clone(), store.clone(), consumed.clone());
+        let node = self.plan.add(
+            &[],
+            &name,
+            Box::new(move |_, graph| {
+                let stores = kept.write(graph)?;
+                let (kept_name, send_old) = (stores.first().cloned(), kept.sends_old());
+                let (settings, topic_name) = (settings.clone(), topic.name.to_string());
+                graph.add(
+                    &source,
+                    NodeKind::Source { topics: vec![topic.clone()] },
+                    &[],
+                    &[],
+                    Arc::new(move |wiring| {
+                        Ok(Slot::source(TableSource {
+                            key: settings.key.clone(),
+                            value: settings.value.clone(),
+                            extractor: settings.extractor.clone(),
+                            times: vec![(topic_name.clone(), wiring.time_slot())],
+                            store: kept_name.as_deref().map(|name| wiring.timestamped(name)).transpose()?,
+                            send_old,
+                            children: wiring.children(),
+                        }))
+                    }),
+                )?;
+                // The source above does this node's work, which needs the record's own bytes; the
+                // node stands for the table in the graph, with its store.
+                graph.add(
+                    &node_name,
+                    NodeKind::Processor,
+                    std::slice::from_ref(&source),
+                    &stores,
+                    Arc::new(|wiring| {
+                        Ok(Slot::new(PassThrough::<K, Change<V>> { children: wiring.children() }))
+                    }),
+                )
+            }),
+        );
+        KTable { plan: self.plan.clone(), node, name, key: consumed.key, value: Some(consumed.value), store, sources }
+    }
+
+    /// Adds a store for processors to use.
+    pub fn add_state_store(&self, store: Store) {
+        self.plan.stores.borrow_mut().push(store);
+    }
+
+    /// Checks the topology and makes it ready to run.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, together.
+    pub fn build(&self) -> Result<Topology> {
+        let errors = self.plan.errors.borrow();
+        if !errors.is_empty() {
+            return Err(Error::wiring(errors.join("; ")));
+        }
+        let mut graph = Graph::default();
+        for store in &*self.plan.stores.borrow() {
+            graph.add_store(store.clone())?;
+        }
+        let nodes = self.plan.nodes.borrow();
+        for node in &*nodes {
+            let parents: Vec<String> = node.parents.iter().map(|parent| nodes[*parent].output.clone()).collect();
+            (node.write)(&parents, &mut graph)?;
+        }
+        Topology::new(graph)
+    }
+}

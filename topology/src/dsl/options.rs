@@ -1,0 +1,254 @@
+//! What can be said about an operation besides its function: serdes, names, stores.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Cause;
+use crate::operators::sink::Partitioner;
+use crate::operators::source::TimestampExtractor;
+use crate::record::Record;
+use crate::serde::{Serde, SerdeRef};
+use crate::time::Timestamp;
+
+/// How a source reads its topic.
+pub struct Consumed<K, V> {
+    pub(crate) key: SerdeRef<K>,
+    pub(crate) value: SerdeRef<V>,
+    pub(crate) extractor: Option<Arc<TimestampExtractor<K, V>>>,
+    pub(crate) name: Option<String>,
+}
+
+impl<K, V> Clone for Consumed<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+            value: self.value.clone(),
+            extractor: self.extractor.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+impl<K: 'static, V: 'static> Consumed<K, V> {
+    /// With these serdes.
+    pub fn with(key: impl Serde<K>, value: impl Serde<V>) -> Self {
+        Self { key: Arc::new(key), value: Arc::new(value), extractor: None, name: None }
+    }
+
+    /// Takes each record's time from `extractor`, which gets the record and the partition's highest
+    /// time so far. A negative time drops the record and counts it.
+    #[must_use]
+    pub fn timestamp_extractor(
+        mut self,
+        extractor: impl Fn(Record<'_, K, V>, Timestamp) -> Result<Timestamp, Cause> + Send + Sync + 'static,
+    ) -> Self {
+        self.extractor = Some(Arc::new(extractor));
+        self
+    }
+
+    /// Names the source.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}
+
+/// How a sink writes its topic.
+pub struct Produced<K, V> {
+    pub(crate) key: SerdeRef<K>,
+    pub(crate) value: SerdeRef<V>,
+    pub(crate) partitioner: Option<Partitioner<K, V>>,
+    pub(crate) name: Option<String>,
+}
+
+impl<K: 'static, V: 'static> Produced<K, V> {
+    /// With these serdes.
+    pub fn with(key: impl Serde<K>, value: impl Serde<V>) -> Self {
+        Self { key: Arc::new(key), value: Arc::new(value), partitioner: None, name: None }
+    }
+
+    /// Chooses partitions: given key, value and the number of partitions; `None` leaves it to the
+    /// default partitioner.
+    #[must_use]
+    pub fn partitioner(
+        mut self,
+        partitioner: impl Fn(&K, &V, i32) -> Option<i32> + Send + Sync + 'static,
+    ) -> Self {
+        self.partitioner = Some(Arc::new(partitioner));
+        self
+    }
+
+    /// Names the sink.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}
+
+/// How a stream is written to, and read back from, a repartition topic.
+pub struct Repartitioned<K, V> {
+    pub(crate) key: SerdeRef<K>,
+    pub(crate) value: SerdeRef<V>,
+    pub(crate) partitions: Option<i32>,
+    pub(crate) partitioner: Option<Partitioner<K, V>>,
+    pub(crate) name: Option<String>,
+}
+
+impl<K: 'static, V: 'static> Repartitioned<K, V> {
+    /// With these serdes.
+    pub fn with(key: impl Serde<K>, value: impl Serde<V>) -> Self {
+        Self {
+            key: Arc::new(key),
+            value: Arc::new(value),
+            partitions: None,
+            partitioner: None,
+            name: None,
+        }
+    }
+
+    /// The topic is `<application>-<name>-repartition`.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// With this many partitions; otherwise as many as the inputs have.
+    #[must_use]
+    pub fn partitions(mut self, partitions: i32) -> Self {
+        self.partitions = Some(partitions);
+        self
+    }
+}
+
+/// How a stream is grouped: the serdes for its repartition topic and stores.
+pub struct Grouped<K, V> {
+    pub(crate) key: SerdeRef<K>,
+    pub(crate) value: SerdeRef<V>,
+    pub(crate) name: Option<String>,
+}
+
+impl<K, V> Clone for Grouped<K, V> {
+    fn clone(&self) -> Self {
+        Self { key: self.key.clone(), value: self.value.clone(), name: self.name.clone() }
+    }
+}
+
+impl<K: 'static, V: 'static> Grouped<K, V> {
+    /// With these serdes.
+    pub fn with(key: impl Serde<K>, value: impl Serde<V>) -> Self {
+        Self { key: Arc::new(key), value: Arc::new(value), name: None }
+    }
+
+    /// Names the repartition topic, if one is needed: `<application>-<name>-repartition`.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}
+
+/// How a stream joins a table: the serdes for the repartition topic, if the key has changed.
+pub struct Joined<K, V> {
+    pub(crate) key: Option<SerdeRef<K>>,
+    pub(crate) value: Option<SerdeRef<V>>,
+    pub(crate) name: Option<String>,
+}
+
+impl<K: 'static, V: 'static> Joined<K, V> {
+    /// With the stream's own serdes: enough where its key has not changed since it was read.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { key: None, value: None, name: None }
+    }
+
+    /// With these serdes for the stream.
+    pub fn with(key: impl Serde<K>, value: impl Serde<V>) -> Self {
+        Self { key: Some(Arc::new(key)), value: Some(Arc::new(value)), name: None }
+    }
+
+    /// Names the join, and its repartition topic.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}
+
+impl<K: 'static, V: 'static> Default for Joined<K, V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How a table or an aggregate is kept.
+pub struct Materialized<V> {
+    pub(crate) value: SerdeRef<V>,
+    pub(crate) name: Option<String>,
+    pub(crate) persistent: bool,
+    pub(crate) caching: bool,
+    pub(crate) logged: bool,
+    pub(crate) retention_ms: Option<i64>,
+    pub(crate) changelog_config: BTreeMap<String, String>,
+}
+
+impl<V: 'static> Materialized<V> {
+    /// A store of this name, in RocksDB, with a changelog, without caching; its values are read and
+    /// written by `value`.
+    pub fn named(name: impl Into<String>, value: impl Serde<V>) -> Self {
+        Self { name: Some(name.into()), ..Self::with(value) }
+    }
+
+    /// As [`named`](Self::named), under a generated name. Give stores of your own a name: generated
+    /// ones change when the topology does.
+    pub fn with(value: impl Serde<V>) -> Self {
+        Self {
+            value: Arc::new(value),
+            name: None,
+            persistent: true,
+            caching: false,
+            logged: true,
+            retention_ms: None,
+            changelog_config: BTreeMap::new(),
+        }
+    }
+
+    /// Kept in memory alone; restored from its changelog at each start.
+    #[must_use]
+    pub fn in_memory(mut self) -> Self {
+        self.persistent = false;
+        self
+    }
+
+    /// Holds updates back until the commit, so that several of one key go on as one.
+    #[must_use]
+    pub fn caching(mut self, caching: bool) -> Self {
+        self.caching = caching;
+        self
+    }
+
+    /// Without a changelog: what is lost with the disk is lost.
+    #[must_use]
+    pub fn without_logging(mut self) -> Self {
+        self.logged = false;
+        self
+    }
+
+    /// How far behind stream time a window may be looked up; at least its size and grace, which is
+    /// the default.
+    #[must_use]
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.retention_ms = Some(super::windows::millis(retention));
+        self
+    }
+
+    /// A topic setting of the changelog.
+    #[must_use]
+    pub fn changelog_config(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.changelog_config.insert(name.into(), value.into());
+        self
+    }
+}

@@ -1,0 +1,592 @@
+//! A stream of records and its verbs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::dsl::branch::Split;
+use crate::dsl::builder::{PlanRef, RepartitionSettings};
+use crate::dsl::grouped::KGroupedStream;
+use crate::dsl::options::{Grouped, Produced, Repartitioned};
+use crate::error::{Cause, Error, Result};
+use crate::graph::{Factory, NodeKind};
+use crate::node::{Context, SinkTopic, Slot};
+use crate::operators::filter::Filter;
+use crate::operators::map::{FlatMap, FlatMapValues, Map, MapValues, SelectKey};
+use crate::operators::pass_through::PassThrough;
+use crate::operators::peek::Peek;
+use crate::operators::sink::{Sink, Target};
+use crate::processor::{BoundStores, Processor, ProcessorNode};
+use crate::serde::{Serde, SerdeRef};
+
+/// A stream of records: each is a fact of its own.
+///
+/// It remembers the serdes that it was read with for as long as its types stay, and whether its key
+/// has changed since: what groups or joins by key then repartitions first.
+pub struct KStream<K, V> {
+    pub(crate) plan: PlanRef,
+    pub(crate) node: usize,
+    pub(crate) name: String,
+    pub(crate) key: Option<SerdeRef<K>>,
+    pub(crate) value: Option<SerdeRef<V>>,
+    pub(crate) key_changed: bool,
+    /// The source topics that its partitions come from.
+    pub(crate) sources: BTreeSet<Arc<str>>,
+}
+
+impl<K, V> Clone for KStream<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            plan: self.plan.clone(),
+            node: self.node,
+            name: self.name.clone(),
+            key: self.key.clone(),
+            value: self.value.clone(),
+            key_changed: self.key_changed,
+            sources: self.sources.clone(),
+        }
+    }
+}
+
+impl<K: 'static, V: 'static> KStream<K, V> {
+    /// A stream below this one, of other types.
+    pub(crate) fn below<K2, V2>(
+        &self,
+        node: usize,
+        name: String,
+        key: Option<SerdeRef<K2>>,
+        value: Option<SerdeRef<V2>>,
+        key_changed: bool,
+    ) -> KStream<K2, V2> {
+        KStream {
+            plan: self.plan.clone(),
+            node,
+            name,
+            key,
+            value,
+            key_changed: self.key_changed || key_changed,
+            sources: self.sources.clone(),
+        }
+    }
+
+    fn step<K2, V2>(
+        &self,
+        prefix: &str,
+        key: Option<SerdeRef<K2>>,
+        value: Option<SerdeRef<V2>>,
+        key_changed: bool,
+        factory: Factory,
+    ) -> KStream<K2, V2> {
+        let name = self.plan.name(None, prefix);
+        let node = self.plan.processor(&[self.node], &name, &[], factory);
+        self.below(node, name, key, value, key_changed)
+    }
+
+    /// The records for which `predicate` holds.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words.filter(|_, word| word.len() > 3).to("long", Produced::with(Utf8, Utf8));
+    /// # builder.build().unwrap();
+    /// ```
+    pub fn filter(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
+        self.filtered(true, predicate)
+    }
+
+    /// The records for which `predicate` does not hold.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words.filter_not(|_, word| word.is_empty()).to("words-only", Produced::with(Utf8, Utf8));
+    /// # builder.build().unwrap();
+    /// ```
+    pub fn filter_not(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
+        self.filtered(false, predicate)
+    }
+
+    fn filtered(&self, keep: bool, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
+        let predicate = Arc::new(predicate);
+        self.step(
+            "KSTREAM-FILTER-",
+            self.key.clone(),
+            self.value.clone(),
+            false,
+            Arc::new(move |wiring| {
+                let predicate = Arc::clone(&predicate);
+                Ok(Slot::new(Filter { predicate, keep, children: wiring.children::<K, V>() }))
+            }),
+        )
+    }
+
+    /// A new key and value for each record. What groups or joins by the new key repartitions first.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words
+    ///     .map(|_, word| (word.clone(), word.len() as i64))
+    ///     .to("lengths", Produced::with(Utf8, I64));
+    /// # builder.build().unwrap();
+    /// ```
+    pub fn map<K2: 'static, V2: 'static>(
+        &self,
+        mapper: impl Fn(&K, &V) -> (K2, V2) + Send + Sync + 'static,
+    ) -> KStream<K2, V2> {
+        let mapper = Arc::new(mapper);
+        self.step(
+            "KSTREAM-MAP-",
+            None,
+            None,
+            true,
+            Arc::new(move |wiring| {
+                let map = Map { mapper: Arc::clone(&mapper), children: wiring.children() };
+                Ok(Slot::new::<K, V>(map))
+            }),
+        )
+    }
+
+    /// A new value for each record, under its key.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words.map_values(|word| word.to_uppercase()).to("loud", Produced::with(Utf8, Utf8));
+    /// # builder.build().unwrap();
+    /// ```
+    pub fn map_values<V2: 'static>(
+        &self,
+        mapper: impl Fn(&V) -> V2 + Send + Sync + 'static,
+    ) -> KStream<K, V2> {
+        self.map_values_with_key(move |_, value| mapper(value))
+    }
+
+    /// A new value for each record, from its key and value.
+    pub fn map_values_with_key<V2: 'static>(
+        &self,
+        mapper: impl Fn(&K, &V) -> V2 + Send + Sync + 'static,
+    ) -> KStream<K, V2> {
+        self.values_mapped(move |key, value| Ok(mapper(key, value)))
+    }
+
+    /// A new value for each record, or an error, which goes to the processing handler.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words
+    ///     .try_map_values(|_, word| Ok(word.parse::<i64>()?))
+    ///     .to("numbers", Produced::with(Utf8, I64));
+    /// # builder.build().unwrap();
+    /// ```
+    pub fn try_map_values<V2: 'static>(
+        &self,
+        mapper: impl Fn(&K, &V) -> Result<V2, Cause> + Send + Sync + 'static,
+    ) -> KStream<K, V2> {
+        self.values_mapped(move |key, value| mapper(key, value).map_err(Error::processing))
+    }
+
+    fn values_mapped<V2: 'static>(
+        &self,
+        mapper: impl Fn(&K, &V) -> Result<V2> + Send + Sync + 'static,
+    ) -> KStream<K, V2> {
+        let mapper = Arc::new(mapper);
+        self.step(
+            "KSTREAM-MAPVALUES-",
+            self.key.clone(),
+            None,
+            false,
+            Arc::new(move |wiring| {
+                let map = MapValues { mapper: Arc::clone(&mapper), children: wiring.children::<K, V2>() };
+                Ok(Slot::new::<K, V>(map))
+            }),
+        )
+    }
+
+    /// Any number of records for each.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let lines = builder.stream("lines", Consumed::with(Utf8, Utf8));
+    /// lines
+    ///     .flat_map(|_, line| line.split(' ').map(|word| (word.to_owned(), 1)).collect::<Vec<_>>())
+    ///     .to("ones", Produced::with(Utf8, I64));
+    /// # fn types(_: i64) {}
+    /// # builder.build().unwrap();
+    /// ```
+    pub fn flat_map<I, K2: 'static, V2: 'static>(
+        &self,
+        mapper: impl Fn(&K, &V) -> I + Send + Sync + 'static,
+    ) -> KStream<K2, V2>
+    where
+        I: IntoIterator<Item = (K2, V2)> + 'static,
+    {
+        let mapper = Arc::new(mapper);
+        self.step(
+            "KSTREAM-FLATMAP-",
+            None,
+            None,
+            true,
+            Arc::new(move |wiring| {
+                let map = FlatMap { mapper: Arc::clone(&mapper), children: wiring.children() };
+                Ok(Slot::new::<K, V>(map))
+            }),
+        )
+    }
+
+    /// Any number of values for each record, under its key.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let lines = builder.stream("lines", Consumed::with(Utf8, Utf8));
+    /// lines
+    ///     .flat_map_values(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    ///     .to("words", Produced::with(Utf8, Utf8));
+    /// # builder.build().unwrap();
+    /// ```
+    pub fn flat_map_values<I, V2: 'static>(
+        &self,
+        mapper: impl Fn(&V) -> I + Send + Sync + 'static,
+    ) -> KStream<K, V2>
+    where
+        I: IntoIterator<Item = V2> + 'static,
+    {
+        let mapper = Arc::new(move |_: &K, value: &V| mapper(value));
+        self.step(
+            "KSTREAM-FLATMAPVALUES-",
+            self.key.clone(),
+            None,
+            false,
+            Arc::new(move |wiring| {
+                let map = FlatMapValues { mapper: Arc::clone(&mapper), children: wiring.children::<K, V2>() };
+                Ok(Slot::new::<K, V>(map))
+            }),
+        )
+    }
+
+    /// A new key for each record.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words.select_key(|_, word| word.clone()).to("by-word", Produced::with(Utf8, Utf8));
+    /// # builder.build().unwrap();
+    /// ```
+    pub fn select_key<K2: 'static>(
+        &self,
+        selector: impl Fn(&K, &V) -> K2 + Send + Sync + 'static,
+    ) -> KStream<K2, V> {
+        let selector = Arc::new(selector);
+        self.step(
+            "KSTREAM-KEY-SELECT-",
+            None,
+            self.value.clone(),
+            true,
+            Arc::new(move |wiring| {
+                let map = SelectKey { selector: Arc::clone(&selector), children: wiring.children::<K2, V>() };
+                Ok(Slot::new::<K, V>(map))
+            }),
+        )
+    }
+
+    /// Shows each record to `action` on its way.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words.peek(|key, word| eprintln!("{key}: {word}")).to("seen", Produced::with(Utf8, Utf8));
+    /// # builder.build().unwrap();
+    /// ```
+    pub fn peek(&self, action: impl Fn(&K, &V) + Send + Sync + 'static) -> Self {
+        self.looked_at("KSTREAM-PEEK-", action)
+    }
+
+    /// Shows each record to `action`, as the end of the stream.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words.for_each(|key, word| eprintln!("{key}: {word}"));
+    /// # builder.build().unwrap();
+    /// ```
+    pub fn for_each(&self, action: impl Fn(&K, &V) + Send + Sync + 'static) {
+        self.looked_at("KSTREAM-FOREACH-", action);
+    }
+
+    fn looked_at(&self, prefix: &str, action: impl Fn(&K, &V) + Send + Sync + 'static) -> Self {
+        let action = Arc::new(action);
+        self.step(
+            prefix,
+            self.key.clone(),
+            self.value.clone(),
+            false,
+            Arc::new(move |wiring| {
+                let action = Arc::clone(&action);
+                Ok(Slot::new(Peek { action, children: wiring.children::<K, V>() }))
+            }),
+        )
+    }
+
+    /// This stream's records and another's, in the order in which they are processed.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// let buys = builder.stream("buys", Consumed::with(Utf8, Utf8));
+    /// let sells = builder.stream("sells", Consumed::with(Utf8, Utf8));
+    /// buys.merge(&sells).to("orders", Produced::with(Utf8, Utf8));
+    /// # builder.build().unwrap();
+    /// ```
+    pub fn merge(&self, other: &Self) -> Self {
+        let name = self.plan.name(None, "KSTREAM-MERGE-");
+        let node = self.plan.processor(
+            &[self.node, other.node],
+            &name,
+            &[],
+            Arc::new(|wiring| Ok(Slot::new(PassThrough { children: wiring.children::<K, V>() }))),
+        );
+        let mut merged = self.below(node, name, self.key.clone(), self.value.clone(), other.key_changed);
+        merged.sources.extend(other.sources.iter().cloned());
+        merged
+    }
+
+    /// Sends each record down the first of several branches that takes it.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// let branches = words
+    ///     .split()
+    ///     .branch("short", |_, word| word.len() < 4)
+    ///     .branch("long", |_, word| word.len() > 9)
+    ///     .default_branch("rest");
+    /// branches["short"].to("short-words", Produced::with(Utf8, Utf8));
+    /// # builder.build().unwrap();
+    /// ```
+    #[must_use]
+    pub fn split(&self) -> Split<K, V> {
+        Split::new(self.clone(), None)
+    }
+
+    /// As [`split`](Self::split), with a name that the branches' names start with.
+    #[must_use]
+    pub fn split_named(&self, name: impl Into<String>) -> Split<K, V> {
+        Split::new(self.clone(), Some(name.into()))
+    }
+
+    /// Runs a [`Processor`] of one's own over the stream, connected to the stores named.
+    pub fn process<P: Processor<K, V>>(
+        &self,
+        supplier: impl Fn() -> P + Send + Sync + 'static,
+        stores: &[&str],
+    ) -> KStream<P::KeyOut, P::ValueOut> {
+        self.process_named(None, supplier, stores)
+    }
+
+    /// As [`process`](Self::process), with a name for the node.
+    pub fn process_named<P: Processor<K, V>>(
+        &self,
+        name: Option<&str>,
+        supplier: impl Fn() -> P + Send + Sync + 'static,
+        stores: &[&str],
+    ) -> KStream<P::KeyOut, P::ValueOut> {
+        let name = self.plan.name(name, "KSTREAM-PROCESSOR-");
+        let node = self.processed(&name, supplier, stores);
+        self.below(node, name, None, None, true)
+    }
+
+    /// Runs a [`Processor`] that keeps each record's key: the stream need not be repartitioned
+    /// afterwards. That the key is kept is the processor's word.
+    pub fn process_values<V2: 'static, P: Processor<K, V, KeyOut = K, ValueOut = V2>>(
+        &self,
+        supplier: impl Fn() -> P + Send + Sync + 'static,
+        stores: &[&str],
+    ) -> KStream<K, V2> {
+        self.process_values_named(None, supplier, stores)
+    }
+
+    /// As [`process_values`](Self::process_values), with a name for the node.
+    pub fn process_values_named<V2: 'static, P: Processor<K, V, KeyOut = K, ValueOut = V2>>(
+        &self,
+        name: Option<&str>,
+        supplier: impl Fn() -> P + Send + Sync + 'static,
+        stores: &[&str],
+    ) -> KStream<K, V2> {
+        let name = self.plan.name(name, "KSTREAM-PROCESSVALUES-");
+        let node = self.processed(&name, supplier, stores);
+        self.below(node, name, self.key.clone(), None, false)
+    }
+
+    fn processed<P: Processor<K, V>>(
+        &self,
+        name: &str,
+        supplier: impl Fn() -> P + Send + Sync + 'static,
+        stores: &[&str],
+    ) -> usize {
+        let stores: Vec<String> = stores.iter().map(|store| (*store).to_owned()).collect();
+        let bound = stores.clone();
+        self.plan.processor(
+            &[self.node],
+            name,
+            &stores,
+            Arc::new(move |wiring| {
+                let stores = BoundStores::new(wiring, &bound)?;
+                Ok(Slot::new::<K, V>(ProcessorNode::new(supplier(), wiring.children(), stores)))
+            }),
+        )
+    }
+
+    /// Writes the stream to an internal topic and reads it back, so that records of one key meet in
+    /// one task.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words
+    ///     .select_key(|_, word| word.clone())
+    ///     .repartition(Repartitioned::with(Utf8, Utf8).named("by-word"))
+    ///     .to("by-word", Produced::with(Utf8, Utf8));
+    /// assert_eq!(builder.build().unwrap().subtopologies().len(), 2);
+    /// ```
+    pub fn repartition(&self, repartitioned: Repartitioned<K, V>) -> Self {
+        let given = repartitioned.name.is_some();
+        let prefix = self.plan.name(repartitioned.name.as_deref(), "KSTREAM-REPARTITION-");
+        let (key, value) = (repartitioned.key.clone(), repartitioned.value.clone());
+        let settings = RepartitionSettings {
+            key: repartitioned.key,
+            value: repartitioned.value,
+            partitions: repartitioned.partitions,
+            partitioner: repartitioned.partitioner,
+            skip_null_keys: false,
+        };
+        self.through(&prefix, !given, key, value, settings)
+    }
+
+    /// The stream read back from a repartition topic.
+    pub(crate) fn through(
+        &self,
+        prefix: &str,
+        generated: bool,
+        key: SerdeRef<K>,
+        value: SerdeRef<V>,
+        settings: RepartitionSettings<K, V>,
+    ) -> Self {
+        let (node, name, topic) = self.plan.repartition(self.node, prefix, generated, settings);
+        KStream {
+            plan: self.plan.clone(),
+            node,
+            name,
+            key: Some(key),
+            value: Some(value),
+            key_changed: false,
+            sources: BTreeSet::from([topic]),
+        }
+    }
+
+    /// Groups the stream by its key; a stream whose key has changed is repartitioned first.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words
+    ///     .group_by_key(Grouped::with(Utf8, Utf8))
+    ///     .count(Materialized::named("counts", I64))
+    ///     .to_stream();
+    /// # builder.build().unwrap();
+    /// ```
+    pub fn group_by_key(&self, grouped: Grouped<K, V>) -> KGroupedStream<K, V> {
+        KGroupedStream::new(self.clone(), grouped)
+    }
+
+    /// Groups the stream by another key; it is repartitioned first.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words
+    ///     .group_by(|_, word| word.clone(), Grouped::with(Utf8, Utf8))
+    ///     .count(Materialized::named("counts", I64))
+    ///     .to_stream();
+    /// # builder.build().unwrap();
+    /// ```
+    pub fn group_by<K2: 'static>(
+        &self,
+        selector: impl Fn(&K, &V) -> K2 + Send + Sync + 'static,
+        grouped: Grouped<K2, V>,
+    ) -> KGroupedStream<K2, V> {
+        KGroupedStream::new(self.select_key(selector), grouped)
+    }
+
+    /// Sends the records to a topic.
+    pub fn to(&self, topic: impl Into<String>, produced: Produced<K, V>) {
+        let topic = SinkTopic { name: topic.into().into(), internal: false };
+        let shown = Some(topic.clone());
+        self.sunk(shown, produced, move || Target::Fixed(topic.clone()));
+    }
+
+    /// Sends each record to the topic that `choose` names for it. The topics must exist.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words.to_chosen(|_, word, _| format!("words-of-{}", word.len()), Produced::with(Utf8, Utf8));
+    /// # builder.build().unwrap();
+    /// ```
+    pub fn to_chosen(
+        &self,
+        choose: impl Fn(&K, &V, &Context<'_>) -> String + Send + Sync + 'static,
+        produced: Produced<K, V>,
+    ) {
+        let choose: crate::operators::sink::TopicChooser<K, V> = Arc::new(choose);
+        self.sunk(None, produced, move || Target::Chosen(Arc::clone(&choose), Vec::new()));
+    }
+
+    fn sunk(
+        &self,
+        topic: Option<SinkTopic>,
+        produced: Produced<K, V>,
+        target: impl Fn() -> Target<K, V> + Send + Sync + 'static,
+    ) {
+        let name = self.plan.name(produced.name.as_deref(), "KSTREAM-SINK-");
+        let own = name.clone();
+        let factory: Factory = Arc::new(move |_| {
+            Ok(Slot::new(Sink {
+                target: target(),
+                key: produced.key.clone(),
+                value: produced.value.clone(),
+                partitioner: produced.partitioner.clone(),
+            }))
+        });
+        self.plan.add(
+            &[self.node],
+            &name,
+            Box::new(move |parents, graph| {
+                graph.add(&own, NodeKind::Sink { topic: topic.clone() }, parents, &[], Arc::clone(&factory))
+            }),
+        );
+    }
+
+    /// The same stream with serdes for types that an operation made: what groups or joins it later
+    /// uses them.
+    #[must_use]
+    pub fn with_serdes(mut self, key: impl Serde<K>, value: impl Serde<V>) -> Self {
+        self.key = Some(Arc::new(key));
+        self.value = Some(Arc::new(value));
+        self
+    }
+}

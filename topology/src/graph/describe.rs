@@ -1,0 +1,164 @@
+//! A topology's description: as text like Kafka Streams' `describe()`, as JSON, and as Mermaid.
+
+use std::fmt;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::graph::{NodeKind, Topology};
+use crate::node::SinkTopic;
+
+/// What a topology consists of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Description {
+    /// Its subtopologies.
+    pub subtopologies: Vec<SubtopologyDescription>,
+}
+
+/// What a subtopology consists of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SubtopologyDescription {
+    /// Its number.
+    pub id: u32,
+    /// Its nodes, in the order in which Kafka Streams lists them.
+    pub nodes: Vec<NodeDescription>,
+    /// The names of its stores.
+    pub stores: Vec<String>,
+}
+
+/// A node and its neighbours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeDescription {
+    /// `source`, `processor` or `sink`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// The topics that it reads or writes, without the application's id.
+    pub topics: Vec<String>,
+    /// The stores that it uses.
+    pub stores: Vec<String>,
+    /// Its parents' names.
+    pub predecessors: Vec<String>,
+    /// Its children's names.
+    pub successors: Vec<String>,
+    /// How many nodes are below it, itself included.
+    #[serde(skip)]
+    size: usize,
+}
+
+impl Topology {
+    /// Describes the topology.
+    #[must_use]
+    pub fn describe(&self) -> Description {
+        let names = |at: &[usize]| at.iter().map(|at| self.graph.nodes[*at].name.clone()).collect();
+        let subtopologies = self.subtopologies().iter().map(|subtopology| {
+            let mut sizes = vec![0; self.graph.nodes.len()];
+            for at in subtopology.nodes.iter().rev() {
+                let children = &self.graph.nodes[*at].children;
+                sizes[*at] = 1 + children.iter().map(|child| sizes[*child]).sum::<usize>();
+            }
+            let mut nodes: Vec<NodeDescription> = subtopology
+                .nodes
+                .iter()
+                .map(|at| {
+                    let node = &self.graph.nodes[*at];
+                    let topic_names = |topics: &[SinkTopic]| topics.iter().map(|topic| topic.name.to_string()).collect();
+                    let (kind, topics) = match &node.kind {
+                        NodeKind::Source { topics } => ("source", topic_names(topics)),
+                        NodeKind::Processor => ("processor", Vec::new()),
+                        NodeKind::Sink { topic } => ("sink", topic_names(topic.as_slice())),
+                    };
+                    NodeDescription {
+                        kind,
+                        name: node.name.clone(),
+                        topics,
+                        stores: node.stores.clone(),
+                        predecessors: names(&node.parents),
+                        successors: names(&node.children),
+                        size: sizes[*at],
+                    }
+                })
+                .collect();
+            // Kafka Streams lists the nodes with the most below them first, then by name.
+            nodes.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.name.cmp(&b.name)));
+            let stores = self.stores(subtopology).into_iter().map(|store| store.name).collect();
+            SubtopologyDescription { id: subtopology.id.0, nodes, stores }
+        });
+        Description { subtopologies: subtopologies.collect() }
+    }
+}
+
+impl Description {
+    /// As a JSON document.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        // A description holds strings and numbers alone, which always have a JSON form.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// As a Mermaid flow chart: topics, nodes and stores.
+    #[must_use]
+    pub fn to_mermaid(&self) -> String {
+        let mut out = String::from("flowchart TD\n");
+        let id = |kind: &str, name: &str| {
+            let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+            format!("{kind}_{name}")
+        };
+        for subtopology in &self.subtopologies {
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "  subgraph sub{0}[\"Subtopology {0}\"]", subtopology.id);
+            for node in &subtopology.nodes {
+                let _ = writeln!(out, "    {}[\"{}\"]", id("n", &node.name), node.name);
+            }
+            for store in &subtopology.stores {
+                let _ = writeln!(out, "    {}[(\"{store}\")]", id("s", store));
+            }
+            out.push_str("  end\n");
+            for node in &subtopology.nodes {
+                let own = id("n", &node.name);
+                for topic in &node.topics {
+                    let at = id("t", topic);
+                    let _ = match node.kind {
+                        "source" => writeln!(out, "  {at}>\"{topic}\"] --> {own}"),
+                        _ => writeln!(out, "  {own} --> {at}>\"{topic}\"]"),
+                    };
+                }
+                for child in &node.successors {
+                    let _ = writeln!(out, "  {own} --> {}", id("n", child));
+                }
+                for store in &node.stores {
+                    let _ = writeln!(out, "  {own} -.- {}", id("s", store));
+                }
+            }
+        }
+        out
+    }
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        writeln!(f, "Topologies:")?;
+        for subtopology in &self.subtopologies {
+            writeln!(f, "   Sub-topology: {}", subtopology.id)?;
+            for node in &subtopology.nodes {
+                match node.kind {
+                    "source" => writeln!(f, "    Source: {} (topics: [{}])", node.name, node.topics.join(", "))?,
+                    "sink" => {
+                        let topic = node.topics.first().map_or("chosen by each record", String::as_str);
+                        writeln!(f, "    Sink: {} (topic: {topic})", node.name)?;
+                    }
+                    _ => writeln!(f, "    Processor: {} (stores: [{}])", node.name, node.stores.join(", "))?,
+                }
+                if node.kind != "sink" {
+                    writeln!(f, "      --> {}", list(&node.successors))?;
+                }
+                if node.kind != "source" {
+                    writeln!(f, "      <-- {}", list(&node.predecessors))?;
+                }
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}

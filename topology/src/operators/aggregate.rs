@@ -1,0 +1,94 @@
+//! `count`, `reduce` and `aggregate` of a grouped stream: one value a key, folded from its records.
+//!
+//! Keeps: key -> timestamp and aggregate, without end. Changelog: compacted. The result's timestamp
+//! is the highest of the records that went in. With caching, updates of a key are held back until
+//! the commit and forwarded as one. Drops, counted: records with a null key or value.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::node::{Children, Context, DropReason, Operator};
+use crate::operators::change::Change;
+use crate::record::{Headers, Record};
+use crate::serde::SerdeRef;
+use crate::store::bytes::Pending;
+use crate::store::key_value::{Timestamped, TimestampedHandle};
+
+/// Folds records into their key's value. `fold` gets what is there and says what shall be.
+pub(crate) struct Aggregate<F, K, V, A> {
+    pub(crate) fold: Arc<F>,
+    /// `None` where the stream's values have no serde: they are then never null.
+    pub(crate) value: Option<SerdeRef<V>>,
+    pub(crate) store: TimestampedHandle<K, A>,
+    pub(crate) held: HeldUpdates,
+    pub(crate) send_old: bool,
+    pub(crate) key_bytes: Vec<u8>,
+    pub(crate) children: Children<K, Change<A>>,
+}
+
+/// How many bytes of updates a caching operator holds back before it forwards them early.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HeldUpdates {
+    pub(crate) caching: bool,
+    pub(crate) max_bytes: usize,
+    pub(crate) drained: Vec<Pending>,
+}
+
+impl<F, K: 'static, V: 'static, A: Clone + 'static> Operator<K, V> for Aggregate<F, K, V, A>
+where
+    F: Fn(&K, &V, Option<A>) -> Option<A> + Send + Sync,
+{
+    fn process(&mut self, record: Record<'_, K, V>, ctx: &mut Context<'_>) -> Result {
+        if self.store.0.key.is_null(record.key) {
+            ctx.drop_record(DropReason::NullKey);
+            return Ok(());
+        }
+        if self.value.as_ref().is_some_and(|serde| serde.is_null(record.value)) {
+            ctx.drop_record(DropReason::NullValue);
+            return Ok(());
+        }
+        self.store.0.write_key(record.key, &mut self.key_bytes)?;
+        let mut store = ctx.timestamped(&self.store);
+        let entry = store.get(&self.key_bytes)?;
+        let (old, timestamp) = match entry {
+            Some(entry) => (Some(entry.value), entry.timestamp.max(record.timestamp)),
+            None => (None, record.timestamp),
+        };
+        let kept = (self.send_old && !self.held.caching).then(|| old.clone()).flatten();
+        let new = (self.fold)(record.key, record.value, old);
+        store.put(&self.key_bytes, new.as_ref(), timestamp)?;
+        if self.held.caching {
+            if ctx.bytes_store(self.store.0.index).pending_bytes() > self.held.max_bytes {
+                return self.flush(ctx);
+            }
+            return Ok(());
+        }
+        let change = Change::latest(kept, new);
+        let headers = record.headers;
+        self.children.forward(Record { key: record.key, value: &change, timestamp, headers }, ctx)
+    }
+
+    fn flush(&mut self, ctx: &mut Context<'_>) -> Result {
+        if !self.held.caching {
+            return Ok(());
+        }
+        let mut drained = std::mem::take(&mut self.held.drained);
+        ctx.bytes_store(self.store.0.index).drain_pending(&mut drained);
+        for Pending { key, old, new } in drained.drain(..) {
+            let handle = &self.store.0;
+            let key = handle.read_key(&key)?;
+            let old = match old {
+                Some(bytes) if self.send_old => Some(Timestamped::read(handle, &bytes)?),
+                _ => None,
+            };
+            let new = new.map(|bytes| Timestamped::read(handle, &bytes)).transpose()?;
+            let at = new.as_ref().or(old.as_ref()).map(|entry| entry.timestamp);
+            let timestamp = at.unwrap_or(ctx.stream_time());
+            let change = Change::latest(old.map(|entry| entry.value), new.map(|entry| entry.value));
+            let record = Record { key: &key, value: &change, timestamp, headers: Headers::none() };
+            self.children.forward(record, ctx)?;
+        }
+        self.held.drained = drained;
+        Ok(())
+    }
+}

@@ -1,0 +1,255 @@
+//! Operators of the user's own: the processor API.
+//!
+//! ```
+//! use tidemill_topology::prelude::*;
+//!
+//! /// Forwards how often each key came.
+//! struct Counter {
+//!     counts: Option<KeyValueHandle<String, i64>>,
+//! }
+//!
+//! impl Processor<String, String> for Counter {
+//!     type KeyOut = String;
+//!     type ValueOut = i64;
+//!
+//!     fn init(&mut self, ctx: &mut ProcessorContext<'_, '_, String, i64>) -> Result {
+//!         self.counts = Some(ctx.key_value("counts")?);
+//!         Ok(())
+//!     }
+//!
+//!     fn process(
+//!         &mut self,
+//!         record: Record<'_, String, String>,
+//!         ctx: &mut ProcessorContext<'_, '_, String, i64>,
+//!     ) -> Result {
+//!         let Some(handle) = &self.counts else { return Ok(()) };
+//!         let mut counts = ctx.store(handle, record.timestamp);
+//!         let count = counts.get(record.key)?.unwrap_or(0) + 1;
+//!         counts.put(record.key, &count)?;
+//!         ctx.forward(record.with_value(&count))
+//!     }
+//! }
+//!
+//! let builder = StreamsBuilder::new();
+//! builder.add_state_store(Stores::key_value("counts", Utf8, I64));
+//! builder
+//!     .stream("words", Consumed::with(Utf8, Utf8))
+//!     .process(|| Counter { counts: None }, &["counts"])
+//!     .to("counted", Produced::with(Utf8, I64));
+//! assert_eq!(builder.build().unwrap().subtopologies().len(), 1);
+//! ```
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::graph::Wiring;
+use crate::node::{Children, Context, DropReason, Operator, PunctuationType, ScheduleId};
+use crate::record::{RawRecord, Record};
+use crate::store::bytes::BytesStore;
+use crate::store::key_value::{KeyValue, KeyValueHandle};
+use crate::time::Timestamp;
+
+/// A step written by the user: it may keep state, forward any number of records and be called by
+/// the clock.
+pub trait Processor<K: 'static, V: 'static>: Send + 'static {
+    /// Key type of what it forwards.
+    type KeyOut: 'static;
+    /// Value type of what it forwards.
+    type ValueOut: 'static;
+
+    /// Called once, before any record: bind stores and schedules here.
+    ///
+    /// # Errors
+    /// When it cannot start; the task stops.
+    fn init(&mut self, ctx: &mut ProcessorContext<'_, '_, Self::KeyOut, Self::ValueOut>) -> Result {
+        let _ = ctx;
+        Ok(())
+    }
+
+    /// Takes one record.
+    ///
+    /// # Errors
+    /// [`Error::processing`](crate::error::Error::processing) hands the record to the processing
+    /// handler; errors of `ctx` are passed on with `?`.
+    fn process(
+        &mut self,
+        record: Record<'_, K, V>,
+        ctx: &mut ProcessorContext<'_, '_, Self::KeyOut, Self::ValueOut>,
+    ) -> Result;
+
+    /// Called when a schedule is due; `at` is the stream time or the wall clock.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    fn punctuate(
+        &mut self,
+        schedule: ScheduleId,
+        at: Timestamp,
+        ctx: &mut ProcessorContext<'_, '_, Self::KeyOut, Self::ValueOut>,
+    ) -> Result {
+        let _ = (schedule, at, ctx);
+        Ok(())
+    }
+
+    /// Called once, when the task closes.
+    fn close(&mut self) {}
+}
+
+/// Finds a store by name and types; what [`ProcessorContext::key_value`] asks.
+type Bind<'c> = Option<&'c BoundStores>;
+
+/// The stores that a processor was connected to, each bound to its types on demand.
+pub(crate) struct BoundStores {
+    handles: Vec<(String, crate::store::bytes::StoreIndex, Arc<dyn std::any::Any + Send + Sync>)>,
+}
+
+impl BoundStores {
+    pub(crate) fn new(wiring: &Wiring<'_>, names: &[String]) -> Result<Self> {
+        let handles = names.iter().map(|name| {
+            let index = wiring.store_index(name)?;
+            let serdes = Arc::clone(&wiring.stores[wiring.task_stores[index.0]].serdes);
+            Ok((name.clone(), index, serdes))
+        });
+        Ok(Self { handles: handles.collect::<Result<_>>()? })
+    }
+}
+
+/// What a processor can reach while it runs.
+pub struct ProcessorContext<'c, 't, K, V> {
+    ctx: &'c mut Context<'t>,
+    children: &'c Children<K, V>,
+    stores: Bind<'c>,
+}
+
+impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
+    pub(crate) fn new(
+        ctx: &'c mut Context<'t>,
+        children: &'c Children<K, V>,
+        stores: Option<&'c BoundStores>,
+    ) -> Self {
+        Self { ctx, children, stores }
+    }
+
+    /// Binds a key-value store that the processor was connected to; in `init`.
+    ///
+    /// # Errors
+    /// When it was not connected, or holds other types.
+    pub fn key_value<SK: 'static, SV: 'static>(&self, name: &str) -> Result<KeyValueHandle<SK, SV>> {
+        let known = self.stores.and_then(|stores| stores.handles.iter().find(|(known, ..)| known == name));
+        let Some((_, index, serdes)) = known else {
+            return Err(crate::error::Error::wiring(format!(
+                "the processor is not connected to a store named {name}; name it where you call process(..)"
+            )));
+        };
+        let Some(serdes) = serdes.downcast_ref::<crate::graph::StoreSerdes<SK, SV>>() else {
+            return Err(crate::error::Error::wiring(format!(
+                "store {name} does not hold ({}, {})",
+                std::any::type_name::<SK>(),
+                std::any::type_name::<SV>()
+            )));
+        };
+        Ok(KeyValueHandle {
+            index: *index,
+            name: name.to_owned(),
+            key: serdes.key.clone(),
+            value: serdes.value.clone(),
+        })
+    }
+
+    /// A store to read and write; `timestamp` is what its changelog records carry.
+    pub fn store<'s, SK, SV>(
+        &'s mut self,
+        handle: &'s KeyValueHandle<SK, SV>,
+        timestamp: Timestamp,
+    ) -> KeyValue<'s, SK, SV> {
+        KeyValue {
+            handle,
+            store: self.ctx.host.store(handle.index),
+            buffers: &mut self.ctx.env.buffers,
+            timestamp,
+        }
+    }
+
+    /// A store in bytes, for processors that lay their entries out themselves and would otherwise
+    /// copy each key and value once more.
+    pub fn bytes_store<SK, SV>(&mut self, handle: &KeyValueHandle<SK, SV>) -> &mut dyn BytesStore {
+        self.ctx.host.store(handle.index)
+    }
+
+    /// Pushes a record to every child.
+    ///
+    /// # Errors
+    /// A child's fatal error; pass it on with `?`.
+    #[inline]
+    pub fn forward(&mut self, record: Record<'_, K, V>) -> Result {
+        self.children.forward(record, self.ctx)
+    }
+
+    /// The record that is being processed, as it was read.
+    #[must_use]
+    pub fn source(&self) -> &RawRecord<'_> {
+        self.ctx.source()
+    }
+
+    /// Highest timestamp that the task has seen.
+    #[must_use]
+    pub fn stream_time(&self) -> Timestamp {
+        self.ctx.stream_time()
+    }
+
+    /// The wall clock.
+    #[must_use]
+    pub fn wall_clock(&self) -> Timestamp {
+        self.ctx.wall_clock()
+    }
+
+    /// Asks for a call of [`Processor::punctuate`] every `interval_ms`.
+    pub fn schedule(&mut self, interval_ms: i64, kind: PunctuationType) -> ScheduleId {
+        self.ctx.schedule(interval_ms, kind)
+    }
+
+    /// Ends a schedule, at once.
+    pub fn cancel(&mut self, schedule: ScheduleId) {
+        self.ctx.cancel(schedule);
+    }
+
+    /// Counts a record that goes no further.
+    pub fn drop_record(&mut self, reason: DropReason) {
+        self.ctx.drop_record(reason);
+    }
+}
+
+/// Runs a [`Processor`] as a node.
+pub(crate) struct ProcessorNode<P, K, V> {
+    processor: P,
+    children: Children<K, V>,
+    stores: BoundStores,
+}
+
+impl<P, K, V> ProcessorNode<P, K, V> {
+    pub(crate) fn new(processor: P, children: Children<K, V>, stores: BoundStores) -> Self {
+        Self { processor, children, stores }
+    }
+}
+
+impl<KIn: 'static, VIn: 'static, P: Processor<KIn, VIn>> Operator<KIn, VIn>
+    for ProcessorNode<P, P::KeyOut, P::ValueOut>
+{
+    fn init(&mut self, ctx: &mut Context<'_>) -> Result {
+        self.processor.init(&mut ProcessorContext::new(ctx, &self.children, Some(&self.stores)))
+    }
+
+    #[inline]
+    fn process(&mut self, record: Record<'_, KIn, VIn>, ctx: &mut Context<'_>) -> Result {
+        self.processor.process(record, &mut ProcessorContext::new(ctx, &self.children, Some(&self.stores)))
+    }
+
+    fn punctuate(&mut self, schedule: ScheduleId, at: Timestamp, ctx: &mut Context<'_>) -> Result {
+        let mut ctx = ProcessorContext::new(ctx, &self.children, Some(&self.stores));
+        self.processor.punctuate(schedule, at, &mut ctx)
+    }
+
+    fn close(&mut self) {
+        self.processor.close();
+    }
+}

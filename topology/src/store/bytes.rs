@@ -1,0 +1,120 @@
+//! An ordered map of bytes: all that a topology asks of a store's engine.
+
+use std::ops::ControlFlow;
+
+use crate::error::Result;
+use crate::time::Timestamp;
+
+/// Which of a task's stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreIndex(pub usize);
+
+/// Keys from `from` (inclusive) up to `to` (exclusive), in byte order.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyRange<'a> {
+    /// First key; empty for the beginning.
+    pub from: &'a [u8],
+    /// Key behind the last one; `None` for the end.
+    pub to: Option<&'a [u8]>,
+}
+
+impl KeyRange<'static> {
+    /// Every key.
+    pub const ALL: Self = KeyRange { from: &[], to: None };
+}
+
+/// In which order a scan visits its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Ascending.
+    Forward,
+    /// Descending.
+    Backward,
+}
+
+/// An update that a caching store held back, for its operator to forward.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The key.
+    pub key: Vec<u8>,
+    /// What was there when updates were last drained.
+    pub old: Option<Vec<u8>>,
+    /// What is there now.
+    pub new: Option<Vec<u8>>,
+}
+
+/// What a scan calls for each entry; it ends the scan with [`ControlFlow::Break`].
+pub type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
+
+/// An ordered map of bytes that sees its own uncommitted writes.
+///
+/// Reads borrow from the store, so that a look-up that hits the write set or the cache copies
+/// nothing. Every `put` and `delete` is part of the open commit and goes to the changelog with the
+/// `timestamp` given; [`delete_range`](Self::delete_range) is not logged.
+pub trait BytesStore: Send {
+    /// The value under a key.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    fn get(&mut self, key: &[u8]) -> Result<Option<&[u8]>>;
+
+    /// Puts a value under a key.
+    ///
+    /// # Errors
+    /// When the engine cannot be read or written.
+    fn put(&mut self, key: &[u8], value: &[u8], timestamp: Timestamp) -> Result;
+
+    /// Puts a value under a key that the caller knows is not there, as a sequence number makes
+    /// sure. If it is deleted before the next commit, neither ever reaches the changelog.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    fn insert(&mut self, key: &[u8], value: &[u8], timestamp: Timestamp) -> Result {
+        self.put(key, value, timestamp)
+    }
+
+    /// Removes a key; nothing happens if it is not there.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    fn delete(&mut self, key: &[u8], timestamp: Timestamp) -> Result;
+
+    /// Visits a range of keys in order, until the end or until `visit` breaks.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    fn scan(&mut self, range: KeyRange<'_>, order: Order, visit: &mut Visit<'_>) -> Result;
+
+    /// Forgets the keys of a range, without a word in the changelog: for what has expired, which a
+    /// restore would expire again.
+    ///
+    /// # Errors
+    /// When the engine cannot be written.
+    fn delete_range(&mut self, from: &[u8], to: &[u8]) -> Result;
+
+    /// Hands out, in the order of their first change, the updates that a caching store has held
+    /// back since the last call. A store without caching holds none back.
+    fn drain_pending(&mut self, into: &mut Vec<Pending>);
+
+    /// Bytes of the updates held back, for the operator to flush before they are too many.
+    fn pending_bytes(&self) -> usize;
+
+    /// About how many keys there are.
+    fn approximate_entries(&self) -> u64;
+}
+
+/// The first key behind every key that starts with `prefix`; `None` when there is none.
+///
+/// ```
+/// use tidemill_topology::store::bytes::prefix_end;
+/// assert_eq!(prefix_end(b"ab"), Some(b"ac".to_vec()));
+/// assert_eq!(prefix_end(&[1, 255]), Some(vec![2]));
+/// assert_eq!(prefix_end(&[255]), None);
+/// ```
+#[must_use]
+pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let keep = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut end = prefix[..=keep].to_vec();
+    end[keep] += 1;
+    Some(end)
+}

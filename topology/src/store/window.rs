@@ -1,0 +1,190 @@
+//! Window stores: a value by key and window start, dropped when stream time has left it behind.
+//!
+//! The key in the store is `segment | key | start | sequence` (see [`spec`](crate::store::spec)):
+//! a look-up of one window is one `get`, a range of windows of a key is a short scan a segment, and
+//! expiry is one range deletion of all segments before the first live one.
+
+use std::ops::ControlFlow;
+
+use crate::error::{Error, Result};
+use crate::graph::Wiring;
+use crate::node::{Context, DropReason, TimeSlot};
+use crate::store::bytes::{KeyRange, Order};
+use crate::store::key_value::{KeyValueHandle, Timestamped, TimestampedHandle, ValueAndTimestamp};
+use crate::store::spec::{SEQUENCE_LEN, StoreKind, TIME_LEN, segment, split_timestamp};
+use crate::time::Timestamp;
+
+/// A bound timestamped window store: what windowed aggregates keep.
+pub struct WindowHandle<K, V> {
+    pub(crate) entries: TimestampedHandle<K, V>,
+    retention_ms: i64,
+    segment_ms: i64,
+    /// Highest window start put so far.
+    observed: TimeSlot,
+    /// Number of the first segment that was not dropped yet.
+    first_live: i64,
+    key: Vec<u8>,
+}
+
+impl<K: 'static, V: 'static> WindowHandle<K, V> {
+    /// Binds the store of that name.
+    ///
+    /// # Errors
+    /// When the task has no such store, or it is of another kind or other types.
+    pub fn bind(wiring: &mut Wiring<'_>, name: &str) -> Result<Self> {
+        let StoreKind::TimestampedWindow { retention_ms, segment_ms, .. } = wiring.store_spec(name)?.kind else {
+            return Err(Error::wiring(format!("store {name} is no timestamped window store")));
+        };
+        Ok(Self {
+            entries: wiring.timestamped(name)?,
+            retention_ms,
+            segment_ms,
+            observed: wiring.store_time(name)?,
+            first_live: 0,
+            key: Vec::new(),
+        })
+    }
+
+    /// The store's keys and values as bytes.
+    pub(crate) fn handle(&self) -> &KeyValueHandle<K, V> {
+        &self.entries.0
+    }
+
+    fn set_key(&mut self, key: &[u8], start: Timestamp) {
+        self.key.clear();
+        self.key.extend_from_slice(&segment(start, self.segment_ms));
+        self.key.extend_from_slice(key);
+        self.key.extend_from_slice(&start.millis().to_be_bytes());
+        self.key.extend_from_slice(&[0; SEQUENCE_LEN]);
+    }
+
+    /// First window start that retention still covers.
+    fn oldest(&self, ctx: &Context<'_>) -> Timestamp {
+        match ctx.time(self.observed) {
+            Timestamp::UNKNOWN => Timestamp::MIN,
+            observed => observed - self.retention_ms + 1,
+        }
+    }
+
+    /// The value of a key's window, by its start; none if retention does not cover it any more.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn get(
+        &mut self,
+        key: &[u8],
+        start: Timestamp,
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<ValueAndTimestamp<V>>> {
+        if start < self.oldest(ctx) {
+            return Ok(None);
+        }
+        self.set_key(key, start);
+        ctx.timestamped(&self.entries).get(&self.key)
+    }
+
+    /// Puts a key's window, and drops the segments that stream time has left behind. A window in
+    /// such a segment is refused and counted.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn put(
+        &mut self,
+        key: &[u8],
+        start: Timestamp,
+        value: Option<&V>,
+        timestamp: Timestamp,
+        ctx: &mut Context<'_>,
+    ) -> Result {
+        let observed = ctx.advance(self.observed, start);
+        self.expire(observed, ctx)?;
+        if start.millis().max(0) / self.segment_ms < self.first_live {
+            ctx.drop_record(DropReason::ExpiredRecord);
+            return Ok(());
+        }
+        self.set_key(key, start);
+        ctx.timestamped(&self.entries).put(&self.key, value, timestamp)
+    }
+
+    fn expire(&mut self, observed: Timestamp, ctx: &mut Context<'_>) -> Result {
+        let first_live = (observed - self.retention_ms).millis().max(0) / self.segment_ms;
+        if first_live > self.first_live {
+            self.first_live = first_live;
+            let store = ctx.bytes_store(self.entries.0.index);
+            store.delete_range(&[], &first_live.to_be_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Visits a key's windows whose start lies in `from..=to`, in order of their start.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or what `visit` returned.
+    pub fn fetch(
+        &mut self,
+        key: &[u8],
+        from: Timestamp,
+        to: Timestamp,
+        order: Order,
+        ctx: &mut Context<'_>,
+        visit: &mut dyn FnMut(Timestamp, ValueAndTimestamp<V>) -> Result<ControlFlow<()>>,
+    ) -> Result {
+        let from = from.max(self.oldest(ctx)).max(Timestamp::new(0));
+        if from > to {
+            return Ok(());
+        }
+        let mut segments: Vec<i64> =
+            (from.millis() / self.segment_ms..=to.millis() / self.segment_ms).collect();
+        if order == Order::Backward {
+            segments.reverse();
+        }
+        for number in segments {
+            let bound = |start: Timestamp, end: bool| {
+                let mut bytes = number.to_be_bytes().to_vec();
+                bytes.extend_from_slice(key);
+                bytes.extend_from_slice(&start.millis().to_be_bytes());
+                if end {
+                    bytes.extend_from_slice(&[u8::MAX; SEQUENCE_LEN + 1]);
+                }
+                bytes
+            };
+            let (first, last) = (bound(from, false), bound(to, true));
+            let range = KeyRange { from: &first, to: Some(&last) };
+            let handle = &self.entries.0;
+            let mut stopped = false;
+            let mut failed = None;
+            ctx.bytes_store(handle.index).scan(range, order, &mut |found, value| {
+                // A longer key may sort in between; its window is not this key's.
+                if found.len() != TIME_LEN + key.len() + TIME_LEN + SEQUENCE_LEN {
+                    return ControlFlow::Continue(());
+                }
+                let (start, _) = split_timestamp(&found[TIME_LEN + key.len()..]);
+                let step = Timestamped::read(handle, value).and_then(|entry| visit(start, entry));
+                step.map_or_else(
+                    |error| {
+                        failed = Some(error);
+                        ControlFlow::Break(())
+                    },
+                    |step| {
+                        stopped = step.is_break();
+                        step
+                    },
+                )
+            })?;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            if stopped {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The key, window start and sequence in a window store's key.
+pub(crate) fn split_window_key(stored: &[u8]) -> Option<(&[u8], Timestamp)> {
+    let at = stored.len().checked_sub(TIME_LEN + SEQUENCE_LEN)?;
+    let (start, _) = split_timestamp(&stored[at..]);
+    Some((stored.get(TIME_LEN..at)?, start))
+}

@@ -1,0 +1,203 @@
+//! A task: one subtopology's nodes at work on one partition of each of its inputs.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::node::{
+    Context, DropReason, Env, Host, PunctuationType, Schedule, ScheduleId, SinkTopic, Slot, TimeSlot, run_flush,
+    run_init, run_punctuate, run_source,
+};
+use crate::record::RawRecord;
+use crate::store::bytes::StoreIndex;
+use crate::time::Timestamp;
+
+/// Which input of a task a record came from; see [`Task::input`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InputIndex(u32);
+
+/// A runnable subtopology. It owns its operators and their clocks; stores, topics and time belong
+/// to the [`Host`] that each call is given.
+pub struct Task {
+    nodes: Vec<Slot>,
+    inputs: Vec<(SinkTopic, u32)>,
+    /// The clocks of the stores that have one.
+    store_times: BTreeMap<usize, TimeSlot>,
+    env: Env,
+}
+
+impl Task {
+    pub(crate) fn new(
+        nodes: Vec<Slot>,
+        inputs: Vec<(SinkTopic, u32)>,
+        store_times: BTreeMap<usize, TimeSlot>,
+        env: Env,
+    ) -> Self {
+        Self { nodes, inputs, store_times, env }
+    }
+
+    /// How long, by the wall clock, operators that wait for windows to close pause between two
+    /// looks for what has closed: [`EMIT_INTERVAL_MS`](crate::node::EMIT_INTERVAL_MS) unless told.
+    /// With 0 results come out with the record that closes their window.
+    pub fn set_emit_interval_ms(&mut self, interval_ms: i64) {
+        self.env.emit_interval_ms = interval_ms;
+    }
+
+    /// Highest time put into a store that keeps a clock, as windowed stores do.
+    #[must_use]
+    pub fn store_time(&self, store: StoreIndex) -> Timestamp {
+        self.store_times.get(&store.0).map_or(Timestamp::UNKNOWN, |slot| self.env.times[slot.0])
+    }
+
+    /// The input that reads a topic (its name without the application's id).
+    ///
+    /// # Errors
+    /// When the task reads no such topic.
+    pub fn input(&self, topic: &str) -> Result<InputIndex> {
+        self.inputs
+            .iter()
+            .find(|(input, _)| *input.name == *topic)
+            .map(|(_, node)| InputIndex(*node))
+            .ok_or_else(|| Error::wiring(format!("the task does not read topic {topic}")))
+    }
+
+    /// The topics that the task reads.
+    pub fn inputs(&self) -> impl Iterator<Item = &SinkTopic> {
+        self.inputs.iter().map(|(topic, _)| topic)
+    }
+
+    /// Readies every node; once, before the first record.
+    ///
+    /// # Errors
+    /// When a node cannot start.
+    pub fn init(&mut self, host: &mut dyn Host) -> Result {
+        self.each_node(host, run_init)
+    }
+
+    /// Takes one record through the nodes, then fires the stream-time punctuations that it made due.
+    ///
+    /// # Errors
+    /// When a handler says so, or when a store or the producer fails.
+    #[inline]
+    pub fn process(&mut self, input: InputIndex, record: &RawRecord<'_>, host: &mut dyn Host) -> Result {
+        let node = input.0;
+        let mut ctx = context(&mut self.nodes, &mut self.env, host, record);
+        ctx.enter(node, run_source)?;
+        if self.env.schedules.is_empty() {
+            return Ok(());
+        }
+        let now = self.env.stream_time;
+        self.punctuate(PunctuationType::StreamTime, now, host)
+    }
+
+    /// Fires the wall-clock punctuations that are due.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn punctuate_wall_clock(&mut self, host: &mut dyn Host) -> Result {
+        if self.env.schedules.is_empty() {
+            return Ok(());
+        }
+        let now = host.wall_clock();
+        self.punctuate(PunctuationType::WallClockTime, now, host)
+    }
+
+    /// Whether a wall-clock punctuation is due: then [`punctuate_wall_clock`](Self::punctuate_wall_clock)
+    /// has something to do.
+    #[must_use]
+    pub fn has_wall_clock_punctuation_due(&self, now: Timestamp) -> bool {
+        let due = |schedule: &Schedule| {
+            !schedule.cancelled && schedule.kind == PunctuationType::WallClockTime && now >= schedule.next
+        };
+        self.env.schedules.iter().any(due)
+    }
+
+    /// Pushes on what caching operators held back; before each commit.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn flush(&mut self, host: &mut dyn Host) -> Result {
+        self.each_node(host, run_flush)
+    }
+
+    /// Closes every node.
+    pub fn close(&mut self) {
+        for node in &mut self.nodes {
+            node.close();
+        }
+    }
+
+    /// Highest timestamp seen.
+    #[must_use]
+    pub fn stream_time(&self) -> Timestamp {
+        self.env.stream_time
+    }
+
+    /// The task's clocks, to be saved with a commit: stream time, then each operator's and store's.
+    #[must_use]
+    pub fn times(&self) -> Vec<Timestamp> {
+        std::iter::once(self.env.stream_time).chain(self.env.times.iter().copied()).collect()
+    }
+
+    /// Takes the clocks of a commit back; those of another topology are ignored.
+    pub fn restore_times(&mut self, times: &[Timestamp]) {
+        if let [stream_time, times @ ..] = times
+            && times.len() == self.env.times.len()
+        {
+            self.env.stream_time = *stream_time;
+            self.env.times.copy_from_slice(times);
+        }
+    }
+
+    /// Records dropped so far, by reason.
+    #[must_use]
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.env.dropped[reason as usize]
+    }
+
+    /// Records dropped so far.
+    #[must_use]
+    pub fn dropped_total(&self) -> u64 {
+        self.env.dropped.iter().sum()
+    }
+
+    /// Dead letters sent so far.
+    #[must_use]
+    pub fn dead_letters(&self) -> u64 {
+        self.env.dead_letters
+    }
+
+    fn each_node(&mut self, host: &mut dyn Host, run: fn(&mut Slot, &mut Context<'_>) -> Result) -> Result {
+        let none = RawRecord::none();
+        for node in (0_u32..).take(self.nodes.len()) {
+            context(&mut self.nodes, &mut self.env, host, &none).enter(node, run)?;
+        }
+        Ok(())
+    }
+
+    fn punctuate(&mut self, kind: PunctuationType, now: Timestamp, host: &mut dyn Host) -> Result {
+        let none = RawRecord::none();
+        for at in 0..self.env.schedules.len() {
+            let schedule = &mut self.env.schedules[at];
+            if schedule.cancelled || schedule.kind != kind || now < schedule.next {
+                continue;
+            }
+            // Missed intervals collapse into one call; the next one is aligned to the first.
+            let interval = schedule.interval_ms.max(1);
+            let missed = (now - schedule.next) / interval;
+            schedule.next = schedule.next + (missed + 1).saturating_mul(interval);
+            let node = schedule.node;
+            context(&mut self.nodes, &mut self.env, host, &none)
+                .enter(node, |slot, ctx| run_punctuate(slot, ScheduleId(at), now, ctx))?;
+        }
+        Ok(())
+    }
+}
+
+fn context<'t>(
+    nodes: &'t mut [Slot],
+    env: &'t mut Env,
+    host: &'t mut dyn Host,
+    source: &'t RawRecord<'t>,
+) -> Context<'t> {
+    Context { nodes, base: 0, node: 0, env, host, source }
+}
