@@ -5,7 +5,7 @@
 //! lives in the crate `tidemill-topology`, stores in `tidemill-state`.
 
 pub mod config;
-// pub mod driver;
+pub mod driver;
 pub mod exchange;
 pub mod http;
 pub mod kafka;

@@ -126,15 +126,20 @@ pub struct RunArgs {
 ///
 /// Each line is an order, or a record `{"key", "value", "timestamp"}`; "value_base64" in the
 /// place of "value" holds raw bytes, and a value of null is a tombstone. The same topology
-/// runs as on Kafka, with local state that is removed afterwards.
+/// runs as on Kafka, with local state that is removed afterwards. A record without a timestamp
+/// gets the time of the start.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     tidemill replay orders.jsonl.gz --out results\n  \
+    tidemill replay orders.jsonl --assets assets.jsonl --out results\n  \
     generate-orders | tidemill replay -")]
 pub struct ReplayArgs {
     /// JSON lines, `.gz` too; - reads standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// Records of the assets topic, read before the orders: JSON lines of the same form
+    #[arg(long, value_name = "FILE")]
+    pub assets: Option<PathBuf>,
     /// Write one JSON-lines file a topic, and books.csv, into this folder
     ///
     /// Without it trades go to standard output.

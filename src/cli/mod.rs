@@ -7,19 +7,26 @@
 //! 3. [`run`], [`demo`], [`replay`], [`topology`], [`config`], [`documents`]: one file a
 //!    command.
 //! 4. [`failure`]: what can go wrong, and the exit code it gives.
-//! 5. [`logging`], [`progress`], [`output`], [`signals`], [`services`]: standard error, standard
-//!    output, signals, and the runtime beside the stream threads.
+//! 5. [`instance`]: the exchange on a cluster, for `run` and `demo`; [`order_flow`]: what the demo
+//!    sends; [`record_lines`], [`replay_output`]: what `replay` reads and writes.
+//! 6. [`logging`], [`progress`], [`output`], [`scratch_folder`], [`signals`], [`services`]: standard
+//!    error, standard output, temporary folders, signals, and the runtime beside the stream threads.
 
 mod args;
 mod config;
 mod demo;
 mod documents;
 mod failure;
+mod instance;
 mod logging;
+mod order_flow;
 mod output;
 mod progress;
+mod record_lines;
 mod replay;
+mod replay_output;
 mod run;
+mod scratch_folder;
 mod services;
 mod signals;
 mod sources;

@@ -1,10 +1,8 @@
 //! `tidemill run`: the exchange on a Kafka cluster, until told to stop.
 
-use tidemill::config::Config;
-use tokio::runtime::Handle;
-
 use super::args::RunArgs;
 use super::failure::Failure;
+use super::instance::Instance;
 use super::logging;
 use super::services;
 use super::signals::Shutdown;
@@ -18,15 +16,14 @@ pub fn run(sources: &Sources, args: &RunArgs) -> Result<(), Failure> {
     let config = sources.with_run_flags(args).config()?;
     logging::start(&config.log)?;
     let runtime = services::start()?;
-    let shutdown = Shutdown::on_signals(runtime.handle())?;
-    run_exchange(&config, runtime.handle(), shutdown)
-}
-
-/// Runs the exchange on the cluster of `config` until `shutdown`.
-fn run_exchange(config: &Config, runtime: &Handle, mut shutdown: Shutdown) -> Result<(), Failure> {
-    tracing::info!(application = config.application_id, "starting");
-    runtime.block_on(shutdown.wait());
-    Err(Failure::Failed(
-        "the streams runtime is not part of this build".to_owned(),
-    ))
+    let mut shutdown = Shutdown::on_signals(runtime.handle())?;
+    tracing::info!(
+        application = config.application_id,
+        servers = config.kafka.bootstrap_servers,
+        "starting"
+    );
+    let instance = Instance::start(&config, runtime.handle())?;
+    instance.run_until(shutdown.wait(), runtime.handle())?;
+    tracing::info!("stopped");
+    Ok(())
 }

@@ -215,7 +215,7 @@ static KAFKA: &[Key] = &[
     key(
         "fetch.memory.bytes",
         Bytes(MIB, i64::MAX),
-        Value("64 MiB"),
+        Value("16 MiB"),
         "Records fetched ahead and not yet processed, all threads together.",
     ),
 ];

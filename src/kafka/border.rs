@@ -201,8 +201,7 @@ pub trait Consumer: Send + 'static {
 
     /// Ends it; answers rebalances that are under way by giving everything up. A dynamic member
     /// leaves its group; a static one does so only with `leave`, and otherwise stays in it until
-    /// its session ends. Dropping a consumer does
-    /// the same, within a few seconds.
+    /// its session ends. Dropping a consumer closes it without `leave`, within a few seconds.
     ///
     /// # Errors
     /// When it was not over in time; the rest is then given up without the group.

@@ -1,6 +1,6 @@
 //! What the exchange counts: orders by action and outcome, trades, traded shares.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use super::family::{Counter, Gauge, Registrar};
@@ -56,6 +56,32 @@ impl ExchangeMetrics {
             .entry((action.to_owned(), outcome.to_owned()))
             .or_insert_with(|| self.orders.series(&[action, outcome]))
             .inc_by(orders);
+    }
+
+    /// Trades made so far.
+    #[must_use]
+    pub fn trades(&self) -> u64 {
+        self.trades.get()
+    }
+
+    /// Orders carried out or refused so far, by outcome.
+    #[must_use]
+    pub fn outcomes(&self) -> BTreeMap<String, u64> {
+        let series = self
+            .by_outcome
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut outcomes = BTreeMap::new();
+        for ((_, outcome), counter) in &*series {
+            *outcomes.entry(outcome.clone()).or_default() += counter.get();
+        }
+        outcomes
+    }
+
+    /// Orders open in the books of this instance.
+    #[must_use]
+    pub fn resting(&self) -> i64 {
+        self.resting.get()
     }
 
     /// So many orders more, or fewer, are open in the books of one task of this instance.

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidemill_state::TaskStores;
 use tidemill_topology::error::{Error, ErrorKind, Result};
 use tidemill_topology::node::{Host, Outgoing as Sent, Route, SinkTopic};
+use tidemill_topology::partition::by_key;
 use tidemill_topology::store::{BytesStore, StoreIndex};
 use tidemill_topology::time::Timestamp;
 
@@ -21,7 +22,7 @@ pub struct Collector<P> {
     application_id: Arc<str>,
     plan: Arc<Plan>,
     /// Handles by the topology's own name object: a comparison of pointers on the record path.
-    topics: Vec<(SinkTopic, TopicId)>,
+    topics: Vec<(SinkTopic, TopicId, Option<i32>)>,
     /// Records and bytes sent since the counters were last taken.
     pub sent: u64,
     /// See `sent`.
@@ -48,17 +49,20 @@ impl<P: Producer> Collector<P> {
         self.open_bytes = 0;
     }
 
-    /// The handle of a topic of the topology.
-    fn topic(&mut self, topic: &SinkTopic) -> Result<TopicId, KafkaError> {
-        let known = self.topics.iter().find(|(known, _)| {
-            known.internal == topic.internal && (Arc::ptr_eq(&known.name, &topic.name) || known.name == topic.name)
+    /// The handle and, where it is known, the number of partitions of a topic of the topology.
+    fn topic(&mut self, topic: &SinkTopic) -> Result<(TopicId, Option<i32>), KafkaError> {
+        let known = self.topics.iter().find(|(known, ..)| {
+            known.internal == topic.internal
+                && (Arc::ptr_eq(&known.name, &topic.name) || known.name == topic.name)
         });
-        if let Some((_, id)) = known {
-            return Ok(*id);
+        if let Some((_, id, partitions)) = known {
+            return Ok((*id, *partitions));
         }
-        let id = self.producer.topic(&full_name(&self.application_id, topic))?;
-        self.topics.push((topic.clone(), id));
-        Ok(id)
+        let name = full_name(&self.application_id, topic);
+        let id = self.producer.topic(&name)?;
+        let partitions = self.plan.partitions(&name);
+        self.topics.push((topic.clone(), id, partitions));
+        Ok((id, partitions))
     }
 
     /// Hands a record to the producer, waiting while its queue is full.
@@ -82,16 +86,13 @@ impl<P: Producer> Collector<P> {
     }
 
     fn send(&mut self, record: &Sent<'_>) -> Result<(), KafkaError> {
-        let topic = self.topic(record.topic)?;
+        let (topic, partitions) = self.topic(record.topic)?;
+        // Hashed here, as the client's own hashing costs twice as much; a record without a key, or
+        // for a topic whose partitions are not known, is left to the client.
         let partition = match record.route {
             Route::Partition(partition) => Some(partition),
-            // The client hashes the key itself; other bytes than the key's are hashed here.
-            Route::Key(bytes) if bytes == record.key => None,
+            Route::Key(Some(key)) => partitions.map(|partitions| by_key(key, partitions)),
             Route::Key(None) => None,
-            Route::Key(Some(bytes)) => self
-                .plan
-                .partitions(&full_name(&self.application_id, record.topic))
-                .map(|partitions| tidemill_topology::partition::by_key(bytes, partitions)),
         };
         self.produce(&Outgoing {
             topic,

@@ -38,7 +38,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a poll waits for records, and so how soon other work is seen.
 const POLL: Duration = Duration::from_millis(5);
 /// Records taken at once.
-const BATCH: usize = 20_000;
+const BATCH: usize = 100_000;
+/// How long a batch is gathered.
+const BATCH_WAIT: Duration = Duration::from_millis(100);
 /// A store not caught up for longer may have missed deletions: Kafka keeps tombstones so long.
 const TOMBSTONE_RETENTION_MS: i64 = 24 * 60 * 60 * 1000;
 /// How long a restore may stand still before the log says why.
@@ -339,7 +341,16 @@ impl<C: Cluster> StateUpdater<C> {
     /// Step 5: one batch of records, into their stores.
     fn read(&mut self) {
         let (mut records, mut events) = (Vec::new(), Vec::new());
-        self.consumer.poll(BATCH, POLL, &mut records, &mut events);
+        // Large batches sort and fold better; but nobody waits long for one.
+        let started = Instant::now();
+        loop {
+            let before = records.len();
+            self.consumer.poll(BATCH, POLL, &mut records, &mut events);
+            let enough = records.len() >= BATCH || started.elapsed() > BATCH_WAIT;
+            if enough || records.len() == before || !events.is_empty() {
+                break;
+            }
+        }
         for event in events {
             self.handle(event);
         }

@@ -9,7 +9,8 @@
 //! - [`task_stores`]: all stores of one task, and their part of the commit and restore protocols;
 //! - `layered_store`: one store, which is a `write_set` (uncommitted and unapplied changes, and the
 //!   read cache) over a [`backend`];
-//! - [`memory`] and [`rocksdb`]: the backends;
+//! - `task_disk`: the database of a task, and how it comes back after it failed;
+//! - [`memory`] and `rocksdb`: the backends;
 //! - [`position`]: how far a store is, and its bytes; `layout`: which format its entries have;
 //! - [`memory_budget`]: one bound for the process; [`statistics`]: what is used of it;
 //! - [`directory`]: the state directory, its locks, and who may use what in it;
@@ -23,9 +24,10 @@ mod layout;
 pub mod memory;
 pub mod memory_budget;
 pub mod position;
-pub mod rocksdb;
+mod rocksdb;
 mod sort_buffer;
 pub mod statistics;
+mod task_disk;
 pub mod task_stores;
 mod write_set;
 

@@ -13,7 +13,9 @@ pub(crate) struct SortBuffer {
 #[derive(Clone, Copy, Debug)]
 struct Item {
     prefix: u64,
-    start: usize,
+    /// Place in the changelog: where the bytes start does not tell, for an entry may have none.
+    order: u32,
+    start: u32,
     key_len: u32,
     /// `u32::MAX` for a deletion.
     value_len: u32,
@@ -23,11 +25,14 @@ const DELETION: u32 = u32::MAX;
 
 impl SortBuffer {
     pub(crate) fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
-        let start = self.bytes.len();
+        // The buffer is drained long before 4 GiB, or as many entries.
+        let start = self.bytes.len() as u32;
+        let order = self.items.len() as u32;
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value.unwrap_or_default());
         self.items.push(Item {
             prefix: key_prefix(key),
+            order,
             start,
             // Keys and values come from records, which are shorter than 2 GiB.
             key_len: key.len() as u32,
@@ -46,18 +51,18 @@ impl SortBuffer {
         mut each: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), E>,
     ) -> Result<(), E> {
         let bytes = &self.bytes;
-        let key = |item: &Item| &bytes[item.start..item.start + item.key_len as usize];
+        let key = |item: &Item| &bytes[item.start as usize..][..item.key_len as usize];
         self.items.sort_unstable_by(|left, right| {
             let by_prefix = left.prefix.cmp(&right.prefix);
-            by_prefix.then_with(|| key(left).cmp(key(right))).then_with(|| left.start.cmp(&right.start))
+            by_prefix.then_with(|| key(left).cmp(key(right))).then_with(|| left.order.cmp(&right.order))
         });
         for (at, item) in self.items.iter().enumerate() {
             let is_older = self.items.get(at + 1).is_some_and(|next| key(next) == key(item));
             if is_older {
                 continue;
             }
-            let value_at = item.start + item.key_len as usize;
-            let value = (item.value_len != DELETION).then(|| &bytes[value_at..value_at + item.value_len as usize]);
+            let value_at = item.start as usize + item.key_len as usize;
+            let value = (item.value_len != DELETION).then(|| &bytes[value_at..][..item.value_len as usize]);
             each(key(item), value)?;
         }
         self.items.clear();
@@ -69,6 +74,21 @@ impl SortBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_entries_without_any_bytes_the_last_one_counts() {
+        let mut buffer = SortBuffer::default();
+        for turn in 0..40 {
+            buffer.push(b"", (turn % 2 == 0).then_some(b""));
+        }
+        let mut seen = Vec::new();
+        let drained: Result<(), ()> = buffer.drain_newest(|_, value| {
+            seen.push(value.is_some());
+            Ok(())
+        });
+        assert_eq!(drained, Ok(()));
+        assert_eq!(seen, [false]);
+    }
 
     #[test]
     fn the_newest_of_each_key_comes_out_in_order() {

@@ -32,13 +32,13 @@ use tidemill_topology::store::StoreSpec;
 use crate::backend::Batch;
 use crate::error::{Result, StateError};
 use crate::layered_store::LayeredStore;
-use crate::layout::layout_text;
 use crate::memory::MemoryBackend;
 use crate::memory_budget::{StateMemory, TaskShare};
 use crate::position::{InputOffset, Position};
-use crate::rocksdb::{ColumnFamily, Database, Wanted};
+use crate::rocksdb::{ColumnFamily, Database};
 use crate::sort_buffer::SortBuffer;
 use crate::statistics::StoreStatistics;
+use crate::task_disk::TaskDisk;
 use crate::write_set::WriteSet;
 
 /// When committed entries move on to the backend: as soon as either bound is reached.
@@ -83,7 +83,8 @@ pub struct TaskStores {
     positions: Vec<Positions>,
     inputs: BTreeMap<(String, i32), i64>,
     inputs_applied: BTreeMap<(String, i32), i64>,
-    database: Option<Database>,
+    /// `None` if all stores live in memory.
+    disk: Option<TaskDisk>,
     policy: ApplyPolicy,
     share: TaskShare,
     unapplied_since_ms: Option<i64>,
@@ -156,26 +157,22 @@ impl TaskStores {
             return Err(StateError::Name { name: spec.name.clone() });
         }
         let on_disk = |spec: &StoreSpec| directory.is_some() && spec.persistent;
-        let layouts: Vec<String> = specs.iter().map(|spec| layout_text(spec.kind)).collect();
-        let mut wanted = Vec::new();
-        let mut wanted_index = Vec::new();
-        for (at, spec) in specs.iter().enumerate().filter(|(_, spec)| on_disk(spec)) {
-            wanted.push(Wanted { name: &spec.name, layout: &layouts[at] });
-            wanted_index.push(StoreIndex(at));
-        }
+        let persistent: Vec<usize> = (0..specs.len()).filter(|at| on_disk(&specs[*at])).collect();
         let mut emptied = Vec::new();
-        let mut database = None;
-        if let Some(directory) = directory.filter(|_| !wanted.is_empty()) {
-            let (opened, empty) = Database::open(memory.engine(), task, directory, &wanted)?;
-            emptied = empty.into_iter().map(|at| wanted_index[at]).collect();
-            database = Some(opened);
+        let mut disk = None;
+        if let Some(directory) = directory.filter(|_| !persistent.is_empty()) {
+            let wanted: Vec<&StoreSpec> = persistent.iter().map(|at| &specs[*at]).collect();
+            let (opened, empty) = TaskDisk::open(task, directory, memory.engine(), &wanted)?;
+            emptied = empty.into_iter().map(|at| StoreIndex(persistent[at])).collect();
+            disk = Some(opened);
         }
         let mut stores = Vec::with_capacity(specs.len());
         let mut positions = vec![Positions::default(); specs.len()];
         for (at, spec) in specs.iter().enumerate() {
             let share = memory.open_store();
-            stores.push(match &database {
-                Some(database) if on_disk(spec) => {
+            stores.push(match &disk {
+                Some(disk) if on_disk(spec) => {
+                    let database = disk.database()?;
                     let applied = database.position(&spec.name)?;
                     positions[at] = Positions { committed: applied, applied };
                     let family = database.column_family(&spec.name);
@@ -184,13 +181,16 @@ impl TaskStores {
                 _ => Store::Memory(LayeredStore::new(spec.clone(), MemoryBackend::default(), share)),
             });
         }
-        let inputs = database.as_ref().map(Database::inputs).transpose()?.unwrap_or_default();
+        let inputs = match &disk {
+            Some(disk) => disk.database()?.inputs()?,
+            None => BTreeMap::new(),
+        };
         Ok(Self {
             stores,
             positions,
             inputs_applied: inputs.clone(),
             inputs,
-            database,
+            disk,
             policy,
             share: memory.open_task(),
             unapplied_since_ms: None,
@@ -309,9 +309,7 @@ impl TaskStores {
         if self.unapplied_since_ms.is_none() {
             return Ok(Applied::All);
         }
-        if let Some(database) = &self.database {
-            self.write_batch(database)?;
-        }
+        self.apply_to_disk()?;
         for store in &mut self.stores {
             if let Store::Memory(store) = store {
                 store.write_set.write_unapplied(&mut store.backend);
@@ -327,8 +325,43 @@ impl TaskStores {
         Ok(Applied::All)
     }
 
-    fn write_batch(&self, database: &Database) -> Result {
-        let mut batch = database.batch();
+    fn apply_to_disk(&mut self) -> Result {
+        self.revive_disk()?;
+        let written = self.write_batch();
+        self.note_write(written)
+    }
+
+    fn note_write(&mut self, written: Result) -> Result {
+        if let Some(disk) = &mut self.disk {
+            disk.note(&written);
+        }
+        written
+    }
+
+    /// Opens the database again if it failed.
+    fn revive_disk(&mut self) -> Result {
+        let Some(disk) = self.disk.as_mut().filter(|disk| disk.has_failed()) else { return Ok(()) };
+        let mut stores: Vec<_> = self
+            .stores
+            .iter_mut()
+            .filter_map(|store| match store {
+                Store::Disk(store) => Some(store),
+                Store::Memory(_) => None,
+            })
+            .collect();
+        for store in &mut stores {
+            store.backend.let_go();
+        }
+        disk.reopen(&stores.iter().map(|store| store.spec()).collect::<Vec<_>>())?;
+        for store in stores {
+            store.backend = disk.database()?.column_family(&store.spec().name);
+        }
+        Ok(())
+    }
+
+    fn write_batch(&self) -> Result {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        let mut batch = disk.database()?.batch();
         for (store, positions) in self.stores.iter().zip(&self.positions) {
             let Store::Disk(store) = store else { continue };
             if store.write_set.has_unapplied() {
@@ -395,30 +428,35 @@ impl TaskStores {
         if self.apply()? == Applied::Deferred {
             return Err(StateError::NotIdle { store: self.stores[index.0].spec().name.clone() });
         }
-        let store = &mut self.stores[index.0];
+        self.revive_disk()?;
         // The cache would go stale.
-        store.write_set_mut().clear();
+        self.stores[index.0].write_set_mut().clear();
         let (mut key, mut value) = (Vec::new(), Vec::new());
         let mut buffer = SortBuffer::default();
         let mut count = 0;
+        let kind = self.stores[index.0].spec().kind;
         for record in records {
-            let restored = store.spec().kind.restore(record, &mut key, &mut value);
-            match restored {
+            match kind.restore(record, &mut key, &mut value) {
                 Some(Restored::Put) => buffer.push(&key, Some(&value)),
                 Some(Restored::Delete) => buffer.push(&key, None),
                 None => {
-                    let store = store.spec().name.clone();
+                    let store = self.stores[index.0].spec().name.clone();
                     return Err(StateError::ForeignRecord { store, key_bytes: record.key.len() });
                 }
             }
             count += 1;
             if buffer.bytes() >= RESTORE_CHUNK_BYTES {
-                put_restored(store, self.database.as_ref(), &mut buffer, None)?;
+                self.put_restored(index, &mut buffer, None)?;
             }
         }
-        put_restored(store, self.database.as_ref(), &mut buffer, Some(&next))?;
+        self.put_restored(index, &mut buffer, Some(&next))?;
         self.positions[index.0] = Positions { committed: Some(next), applied: Some(next) };
         Ok(count)
+    }
+
+    fn put_restored(&mut self, index: StoreIndex, buffer: &mut SortBuffer, next: Option<&Position>) -> Result {
+        let written = put_restored(&mut self.stores[index.0], self.disk.as_ref(), buffer, next);
+        self.note_write(written)
     }
 
     /// Removes everything a store has, and its position, in one step; it then has to be restored
@@ -427,11 +465,12 @@ impl TaskStores {
     /// # Errors
     /// When the engine cannot be written.
     pub fn wipe(&mut self, index: StoreIndex) -> Result {
+        self.revive_disk()?;
         let store = &mut self.stores[index.0];
-        match (&mut *store, &self.database) {
+        match (&mut *store, &self.disk) {
             (Store::Memory(store), _) => store.backend.clear(),
-            (Store::Disk(store), Some(database)) => database.wipe(&store.spec().name)?,
-            // A store on disk has a database: it was opened with it.
+            (Store::Disk(store), Some(disk)) => disk.database()?.wipe(&store.spec().name)?,
+            // A store on disk came with the disk.
             (Store::Disk(_), None) => {}
         }
         store.write_set_mut().clear();
@@ -444,7 +483,7 @@ impl TaskStores {
     /// # Errors
     /// When the engine cannot be written.
     pub fn flush(&self) -> Result {
-        self.database.as_ref().map_or(Ok(()), Database::flush)
+        self.disk.as_ref().map_or(Ok(()), |disk| disk.database()?.flush())
     }
 
     /// Closes the stores, applying what is committed; what is uncommitted is dropped, and with it
@@ -481,18 +520,18 @@ impl TaskStores {
             pending_bytes: write_set.pending_bytes(),
             ..StoreStatistics::default()
         };
-        match (store, &self.database) {
+        match (store, self.disk.as_ref().map(TaskDisk::database)) {
             (Store::Memory(store), _) => {
                 statistics.entries = store.approximate_entries();
                 statistics.memory_bytes = store.backend.bytes();
             }
-            (Store::Disk(store), Some(database)) => {
+            (Store::Disk(store), Some(Ok(database))) => {
                 let on_disk = database.statistics(&store.spec().name);
                 statistics.entries = on_disk.entries.saturating_add_signed(write_set.growth());
                 statistics.file_bytes = on_disk.file_bytes;
                 statistics.write_buffer_bytes = on_disk.write_buffer_bytes;
             }
-            (Store::Disk(_), None) => {}
+            (Store::Disk(_), _) => {}
         }
         Some(statistics)
     }
@@ -501,12 +540,12 @@ impl TaskStores {
 /// Moves sorted records into a store's backend, and its position in the same step or after it.
 fn put_restored(
     store: &mut Store,
-    database: Option<&Database>,
+    disk: Option<&TaskDisk>,
     buffer: &mut SortBuffer,
     next: Option<&Position>,
 ) -> Result {
-    let (name, database) = match (&mut *store, database) {
-        (Store::Disk(store), Some(database)) => (&store.spec().name, database),
+    let (name, database): (_, &Database) = match (&mut *store, disk) {
+        (Store::Disk(store), Some(disk)) => (&store.spec().name, disk.database()?),
         (Store::Memory(store), _) => return drain_into(buffer, &mut store.backend),
         (Store::Disk(_), None) => return Ok(()),
     };

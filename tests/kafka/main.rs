@@ -1,3 +1,4 @@
 //! Tests against a real Apache Kafka, one at a time (see scripts/test.sh).
 
+mod adapter;
 mod cluster;

@@ -100,16 +100,13 @@ impl LibrdkafkaAdmin {
         timeout: Duration,
     ) -> Result<Option<TopicInfo>, KafkaError> {
         let metadata = self.metadata(Some(name), timeout)?;
-        for topic in metadata.topics() {
-            // SAFETY: the metadata is live; its error field is initialised.
-            let code = unsafe { codes::read_code(&raw const topic.err) };
-            match code {
-                Code::RD_KAFKA_RESP_ERR_NO_ERROR => return Ok(Some(topic_info(name, topic))),
-                Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => return Ok(None),
-                code => return Err(codes::error(code, "describe topic").of_topic(name)),
-            }
+        let Some(topic) = metadata.topics().first() else { return Ok(None) };
+        // SAFETY: the metadata is live; its error field is initialised.
+        match unsafe { codes::read_code(&raw const topic.err) } {
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(Some(topic_info(name, topic))),
+            Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => Ok(None),
+            code => Err(codes::error(code, "describe topic").of_topic(name)),
         }
-        Ok(None)
     }
 }
 

@@ -15,8 +15,19 @@ use super::native::{elements, partition_of, text};
 #[derive(Debug, Default)]
 pub(super) struct Callbacks {
     pub(super) events: Vec<Event>,
-    /// Rebalances are answered on the spot, by giving everything up.
-    pub(super) closing: bool,
+    pub(super) stage: Stage,
+}
+
+/// Who answers a rebalance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The caller of the poll, by an event.
+    #[default]
+    Polling,
+    /// The callback, by giving everything up, since the subscription was ended.
+    Leaving,
+    /// The same, since the consumer is being closed.
+    Closing,
 }
 
 /// librdkafka's rebalance callback: notes the change, and leaves the answer to the caller of the
@@ -33,10 +44,13 @@ pub(super) unsafe extern "C" fn rebalanced(
     let changed: Vec<_> = changed.iter().map(partition_of).collect();
     // SAFETY: the client is live: it calls us.
     unsafe {
-        if callbacks.closing {
-            // Gives up the co-partitions too, which the group knows nothing of.
-            rd_kafka_assign(client, ptr::null());
-            return;
+        match callbacks.stage {
+            Stage::Polling => {}
+            Stage::Leaving => return give_up_one_by_one(client),
+            Stage::Closing => {
+                rd_kafka_assign(client, ptr::null());
+                return;
+            }
         }
         callbacks.events.push(match code {
             Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
@@ -52,6 +66,25 @@ pub(super) unsafe extern "C" fn rebalanced(
             }
             code => Event::Error { partition: None, error: codes::error(code, "rebalance") },
         });
+    }
+}
+
+/// Unassigns all there is, co-partitions too, which the group knows nothing of. Before a consumer
+/// is closing, the cooperative protocol allows no other way.
+///
+/// # Safety
+/// `client` is live.
+unsafe fn give_up_one_by_one(client: *mut rd_kafka_t) {
+    let mut assigned = ptr::null_mut();
+    // SAFETY: the client is live; the list is owned here and freed once.
+    unsafe {
+        if rd_kafka_assignment(client, &raw mut assigned) == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            let outcome = rd_kafka_incremental_unassign(client, assigned);
+            rd_kafka_topic_partition_list_destroy(assigned);
+            if let Err(error) = codes::check_object(outcome, "give partitions up") {
+                tracing::warn!(%error, "a consumer leaves its group with partitions assigned");
+            }
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use super::super::partition::{
     Committed, EndOffset, Isolation, Offset, OffsetSpec, Slot, StartAt, TopicPartition,
 };
 use super::super::settings::{ConsumerRole, ConsumerSettings};
-use super::callbacks::{Callbacks, failed, identity, rebalanced};
+use super::callbacks::{Callbacks, Stage, failed, identity, rebalanced};
 use super::codes::{self, check_object, read_code};
 use super::message::FetchedMessage;
 use super::native::{
@@ -282,6 +282,26 @@ impl LibrdkafkaConsumer {
         Ok(list)
     }
 
+    fn is_static(&self) -> bool {
+        matches!(self.role, ConsumerRole::Member { group_instance_id: Some(_) })
+    }
+
+    /// Ends a static membership: librdkafka never says good-bye for a static member that closes,
+    /// but does for one that unsubscribes.
+    fn end_membership(&mut self, deadline: Instant) -> Result<(), KafkaError> {
+        // SAFETY: no callback runs between calls, and the client is live.
+        unsafe {
+            (*self.shared.raw()).stage = Stage::Leaving;
+            codes::check(rd_kafka_unsubscribe(self.client.raw()), "leave group")?;
+        }
+        // The member id is given up with the request to leave.
+        while self.group_metadata().is_member() && Instant::now() < deadline {
+            self.serve_events(&mut Vec::new(), &mut Vec::new());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
     /// Gives everything up and, as a dynamic member, leaves the group.
     fn leave(&mut self, timeout: Duration) -> Result<(), KafkaError> {
         if matches!(self.role, ConsumerRole::Assigned) || std::mem::replace(&mut self.left, true) {
@@ -293,7 +313,7 @@ impl LibrdkafkaConsumer {
         // SAFETY: no callback runs between calls; the client and the queue are live, and the
         // queue is served until the consumer is closed or given up.
         unsafe {
-            (*self.shared.raw()).closing = true;
+            (*self.shared.raw()).stage = Stage::Closing;
             let outcome = rd_kafka_consumer_close_queue(self.client.raw(), closing.raw());
             // Answers a rebalance whose event was handed out before: closing would wait for it for
             // ever. Once closing, this is allowed under the cooperative protocol too.
@@ -573,16 +593,11 @@ impl Consumer for LibrdkafkaConsumer {
     }
 
     fn close(mut self, timeout: Duration, leave: bool) -> Result<(), KafkaError> {
-        if leave {
-            // librdkafka never says good-bye for a static member that closes, but does for one
-            // that unsubscribes.
-            // SAFETY: the client is live.
-            unsafe {
-                (*self.shared.raw()).closing = true;
-                codes::check(rd_kafka_unsubscribe(self.client.raw()), "leave the group")?;
-            }
+        let deadline = Instant::now() + timeout;
+        if leave && self.is_static() {
+            self.end_membership(deadline)?;
         }
-        self.leave(timeout)
+        self.leave(deadline.saturating_duration_since(Instant::now()))
     }
 }
 

@@ -98,7 +98,7 @@ impl Drop for Client {
     fn drop(&mut self) {
         // SAFETY: this is the only owner, and every handle made from it was dropped before.
         unsafe {
-            rd_kafka_destroy_flags(self.raw(), RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE as c_int)
+            rd_kafka_destroy_flags(self.raw(), RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE as c_int);
         };
     }
 }

@@ -257,7 +257,8 @@ unsafe extern "C" fn delivered(
     // SAFETY: the field is initialised.
     match unsafe { read_code(&raw const message.err) } {
         Code::RD_KAFKA_RESP_ERR_NO_ERROR => {
-            let topic = TopicId(message._private.addr() as u32);
+            // What `produce` put there: an id, so it fits.
+            let topic = TopicId(u32::try_from(message._private.addr()).unwrap_or(u32::MAX));
             deliveries.note_delivered(topic, message.partition, message.offset);
         }
         // Dropped on our own wish, by an abort or a purge.

@@ -182,7 +182,9 @@ impl<C: Cluster> StreamThread<C> {
         }
         let first = self.first_offset(partition)?;
         tracing::error!(%partition, continues_at = %first, "records were gone before they were processed; skipped");
-        self.consumer.seek(&[(partition.clone(), first)], CALL)?;
+        // The client does not seek a partition that it stopped reading: it is assigned anew.
+        self.consumer.incremental_unassign(std::slice::from_ref(partition))?;
+        self.consumer.incremental_assign(&[StartAt::offset(partition.clone(), first)])?;
         Ok(())
     }
 

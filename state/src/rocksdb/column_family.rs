@@ -39,7 +39,8 @@ impl Owner {
 
 /// A column family of a task's database, read by one store.
 pub(crate) struct ColumnFamily {
-    database: Arc<DB>,
+    /// `None` while the database is being opened again.
+    database: Option<Arc<DB>>,
     owner: Arc<Owner>,
     name: Box<str>,
     read: ReadOptions,
@@ -47,11 +48,21 @@ pub(crate) struct ColumnFamily {
 
 impl ColumnFamily {
     pub(super) fn new(database: Arc<DB>, owner: Arc<Owner>, name: &str) -> Self {
-        Self { database, owner, name: name.into(), read: ReadOptions::default() }
+        Self { database: Some(database), owner, name: name.into(), read: ReadOptions::default() }
     }
 
-    fn handle(&self) -> Result<&rocksdb::ColumnFamily> {
-        handle(&self.database, &self.owner, &self.name)
+    /// Lets go of the database, so that it can be closed; nothing can be read from here on.
+    pub(crate) fn let_go(&mut self) {
+        self.database = None;
+    }
+
+    fn handle(&self) -> Result<(&DB, &rocksdb::ColumnFamily)> {
+        let database = self.database.as_deref().ok_or_else(|| StateError::DiskFull {
+            task: self.owner.task.clone(),
+            path: self.owner.path.clone(),
+            detail: "the database is closed since a write failed".to_owned(),
+        })?;
+        Ok((database, handle(database, &self.owner, &self.name)?))
     }
 }
 
@@ -67,9 +78,9 @@ pub(super) fn handle<'db>(database: &'db DB, owner: &Owner, name: &str) -> Resul
 impl Backend for ColumnFamily {
     fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
         value.clear();
-        let found = self
-            .database
-            .get_pinned_cf_opt(self.handle()?, key, &self.read)
+        let (database, handle) = self.handle()?;
+        let found = database
+            .get_pinned_cf_opt(handle, key, &self.read)
             .map_err(|error| self.owner.error(&error))?;
         if let Some(found) = &found {
             value.extend_from_slice(found);
@@ -88,7 +99,8 @@ impl Backend for ColumnFamily {
         if let Some(to) = range.to {
             options.set_iterate_upper_bound(to);
         }
-        let mut iterator = self.database.raw_iterator_cf_opt(self.handle()?, options);
+        let (database, handle) = self.handle()?;
+        let mut iterator = database.raw_iterator_cf_opt(handle, options);
         match order {
             Order::Forward => iterator.seek_to_first(),
             Order::Backward => iterator.seek_to_last(),
@@ -106,9 +118,9 @@ impl Backend for ColumnFamily {
     }
 
     fn approximate_entries(&self) -> u64 {
-        let Ok(handle) = self.handle() else { return 0 };
+        let Ok((database, handle)) = self.handle() else { return 0 };
         // An estimate that cannot be had is no error.
-        let estimate = self.database.property_int_value_cf(handle, properties::ESTIMATE_NUM_KEYS);
+        let estimate = database.property_int_value_cf(handle, properties::ESTIMATE_NUM_KEYS);
         estimate.ok().flatten().unwrap_or(0)
     }
 }

@@ -25,7 +25,7 @@ const MAX_LOG_BYTES: u64 = 64 << 20;
 
 /// Block cache and write buffer manager of the process. Clones share them.
 #[derive(Clone)]
-pub struct Engine {
+pub(crate) struct Engine {
     cache: Cache,
     cache_bytes: usize,
     write_buffers: WriteBufferManager,

@@ -10,4 +10,4 @@ mod engine;
 
 pub(crate) use column_family::ColumnFamily;
 pub(crate) use database::{Database, Wanted};
-pub use engine::Engine;
+pub(crate) use engine::Engine;

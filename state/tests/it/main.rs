@@ -1,5 +1,7 @@
 //! The state crate as the runtime uses it, on memory and on RocksDB.
 
+#![allow(clippy::unwrap_used)]
+
 mod memory_bound;
 mod model;
 mod properties;

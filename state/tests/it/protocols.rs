@@ -27,7 +27,10 @@ fn open_with(path: &Path, specs: &[StoreSpec]) -> Result<TaskStores, StateError>
     TaskStores::open("0_1", specs, Some(path), &StateMemory::new(16 << 20), ApplyPolicy::default())
 }
 
-fn logged(stores: &mut TaskStores) -> Vec<(StoreIndex, Vec<u8>, Option<Vec<u8>>, i64)> {
+/// Store, key, value and timestamp of a changelog record.
+type Logged = (StoreIndex, Vec<u8>, Option<Vec<u8>>, i64);
+
+fn logged(stores: &mut TaskStores) -> Vec<Logged> {
     let mut records = Vec::new();
     let handed_out = stores.for_each_unlogged(|store, entry| {
         let value = entry.value.map(<[u8]>::to_vec);

@@ -16,7 +16,9 @@ fn a_topic_is_created_described_and_deleted() {
     let new = NewTopic::new(&name, 3)
         .with("cleanup.policy", "compact")
         .with("delete.retention.ms", "1234567");
-    admin.create_topics(&[new.clone()], LIMIT).expect("an answer")[0].as_ref().expect("new");
+    admin.create_topics(std::slice::from_ref(&new), LIMIT).expect("an answer")[0]
+        .as_ref()
+        .expect("new");
     let again = admin.create_topics(&[new], LIMIT).expect("an answer").remove(0);
     assert_eq!(again.expect_err("it exists").class(), ErrorClass::AlreadyExists);
 

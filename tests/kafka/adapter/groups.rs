@@ -166,7 +166,7 @@ fn two_members_share_the_lead_topic_and_its_followers_and_lose_no_record() {
     // And back: the second leaves, and the first reads on from its offsets.
     second.commit(&second.both(&second.held_partitions())).expect("a member");
     let Member { consumer, polled, .. } = second;
-    consumer.close(LIMIT).expect("a quick end");
+    consumer.close(LIMIT, false).expect("a quick end");
     turn_until(&mut [&mut first], "the rest", |members| members[0].held.len() == 4);
     let total = write(50);
     turn_until(&mut [&mut first], "everything", |members| {
@@ -205,7 +205,7 @@ fn the_position_passes_the_control_record_at_the_end() {
 }
 
 #[test]
-fn a_static_member_that_vanishes_comes_back_to_its_partitions_without_a_rebalance() {
+fn a_static_member_that_ends_comes_back_to_its_partitions_without_a_rebalance() {
     let cluster = cluster();
     let (lead, follower) = (topic(&cluster, 4), topic(&cluster, 4));
     let group = unique("group");
@@ -231,6 +231,23 @@ fn a_static_member_that_vanishes_comes_back_to_its_partitions_without_a_rebalanc
     assert_eq!(names, [Some("one".to_owned()), Some("two".to_owned())]);
     assert!(members.iter().all(|member| member.client_id == "adapter-test"));
     assert!(members.iter().all(|member| member.assignment.len() == 2));
+}
+
+#[test]
+fn a_static_member_that_closes_stays_in_its_group_unless_it_is_to_leave() {
+    let cluster = cluster();
+    let (lead, follower) = (topic(&cluster, 2), topic(&cluster, 2));
+    let group = unique("group");
+    let admin = cluster.admin().expect("an admin client");
+    for (leave, left) in [(false, 1), (true, 0)] {
+        let role = ConsumerRole::Member { group_instance_id: Some("one".into()) };
+        let mut member = Member::join(&cluster, role, &group, &lead, &follower);
+        turn_until(&mut [&mut member], "an assignment", |members| members[0].held.len() == 2);
+        let started = Instant::now();
+        member.consumer.close(LIMIT, leave).expect("a quick end");
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        assert_eq!(admin.group_members(&group, LIMIT).expect("an answer").len(), left);
+    }
 }
 
 #[test]
@@ -281,8 +298,8 @@ fn closing_returns_in_time_with_a_rebalance_in_flight() {
     let mut unanswered = Polled::default();
     poll_into(&mut first.consumer, &mut unanswered);
     let started = Instant::now();
-    first.consumer.close(LIMIT).expect("a quick end");
-    second.consumer.close(LIMIT).expect("a quick end");
+    first.consumer.close(LIMIT, false).expect("a quick end");
+    second.consumer.close(LIMIT, false).expect("a quick end");
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
 }
 

@@ -55,5 +55,5 @@ fn the_in_process_cluster_serves_groups_transactions_and_offsets() {
     let end =
         reader.list_offsets(&partition, OffsetSpec::Latest, Isolation::ReadUncommitted, LIMIT);
     assert!(end.expect("an answer")[0].offset >= Some(Offset(1)));
-    member.close(LIMIT).expect("a quick end");
+    member.close(LIMIT, false).expect("a quick end");
 }

@@ -168,7 +168,7 @@ fn a_paused_partition_hands_nothing_out_and_loses_nothing() {
     reader.assign(&[StartAt::offset(first.clone(), Offset::ZERO), held]).expect("an assignment");
     assert_eq!(poll_for(&mut reader, Duration::from_millis(700)).values(), ["a0", "a1"]);
 
-    reader.pause(&[first.clone()]);
+    reader.pause(std::slice::from_ref(&first));
     reader.resume(&[second]);
     send_all(&cluster, &name, 0, &["a2"]);
     assert_eq!(poll_for(&mut reader, Duration::from_millis(700)).values(), ["b0", "b1"]);
@@ -193,7 +193,7 @@ fn partitions_are_added_and_taken_away_one_by_one() {
     let polled = poll_until(&mut reader, "the first end", |polled| !polled.ends().is_empty());
     assert_eq!(polled.values(), ["a1", "a2"]);
     reader.incremental_assign(&[StartAt::offset(second, Offset(0))]).expect("a second partition");
-    reader.incremental_unassign(&[first.clone()]).expect("the first is assigned");
+    reader.incremental_unassign(std::slice::from_ref(&first)).expect("the first is assigned");
     send_all(&cluster, &name, 0, &["a3"]);
     assert_eq!(poll_for(&mut reader, Duration::from_millis(700)).values(), ["b0"]);
     assert!(reader.incremental_unassign(&[first]).is_err(), "it is not assigned any more");
@@ -235,7 +235,7 @@ fn a_start_below_the_log_or_beyond_it_is_reported_and_never_moved() {
             assert_eq!(error.class(), ErrorClass::OffsetOutOfRange, "{error}");
         }
     }
-    reader.incremental_unassign(&[first.clone()]).expect("it is assigned");
+    reader.incremental_unassign(std::slice::from_ref(&first)).expect("it is assigned");
     reader.incremental_assign(&[StartAt::offset(first, Offset(2))]).expect("a new start");
     let polled = poll_until(&mut reader, "the rest", |polled| !polled.records.is_empty());
     assert_eq!(polled.values(), ["2"]);

@@ -1,0 +1,176 @@
+//! An instance of the exchange on a Kafka cluster, with HTTP beside it: what `run` and `demo` run.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tidemill::config::Config;
+use tidemill::exchange::{AssetDepth, BOOKS, MetricsSlot, exchange_handlers, exchange_topology};
+use tidemill::http::Server;
+use tidemill::runtime::{RuntimeError, Streams, StreamsHandle, handlers};
+use tidemill::status::{InstanceStatus, Introspect, Query, QueryError, TopologyFormat};
+use tidemill_topology::store::bytes::prefix_end;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::failure::Failure;
+
+/// A running exchange. Stop it with [`stop`](Self::stop), or it runs on with its process.
+pub struct Instance {
+    streams: StreamsHandle,
+    metrics: MetricsSlot,
+    ended: oneshot::Receiver<Result<(), RuntimeError>>,
+    server: Option<Server>,
+}
+
+impl Instance {
+    /// Starts the exchange of `config` and its HTTP server; both run beside the caller.
+    ///
+    /// # Errors
+    /// When the state folder or the HTTP address cannot be used. Whatever the cluster says comes
+    /// out of [`ended`](Self::ended).
+    pub fn start(config: &Config, runtime: &Handle) -> Result<Self, Failure> {
+        let metrics = MetricsSlot::default();
+        let topology = exchange_topology(&config.exchange, &metrics).map_err(Failure::failed)?;
+        let on_errors = exchange_handlers(&config.exchange, &handlers(config));
+        let streams =
+            Streams::start_with(topology, config, on_errors).map_err(Failure::failed)?;
+        let handle = streams.handle();
+        let exchange = handle.metrics().exchange().map_err(Failure::failed)?;
+        // The slot is new and filled here alone.
+        let _ = metrics.set(exchange);
+        let (end, ended) = oneshot::channel();
+        let waiting = move || {
+            // Nobody may be left to hear of it, at the end of the process.
+            let _ = end.send(streams.join());
+        };
+        std::thread::Builder::new()
+            .name("tidemill-join".to_owned())
+            .spawn(waiting)
+            .map_err(Failure::io("start a thread"))?;
+        let server = config
+            .http
+            .listen
+            .map(|address| serve(config, address, &handle, runtime))
+            .transpose()?;
+        Ok(Self {
+            streams: handle,
+            metrics,
+            ended,
+            server,
+        })
+    }
+
+    /// Where HTTP is served, unless it is off.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.server.as_ref().map(Server::address)
+    }
+
+    /// What the exchange counts.
+    pub fn metrics(&self) -> &MetricsSlot {
+        &self.metrics
+    }
+
+    /// What the instance shows of itself.
+    pub fn status(&self) -> InstanceStatus {
+        self.streams.introspect().status()
+    }
+
+    /// Waits until `stop` is done or the instance ends by itself, which is an error. Then stops
+    /// it, commits, and closes HTTP.
+    ///
+    /// # Errors
+    /// What ended the instance.
+    pub fn run_until(
+        mut self,
+        stop: impl Future<Output = ()>,
+        runtime: &Handle,
+    ) -> Result<(), Failure> {
+        let ended = runtime.block_on(async {
+            tokio::select! {
+                () = stop => None,
+                ended = &mut self.ended => Some(ended),
+            }
+        });
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                self.streams.stop();
+                runtime.block_on(&mut self.ended)
+            }
+        };
+        if let Some(server) = self.server {
+            runtime.block_on(server.stop());
+        }
+        match ended {
+            Ok(result) => result.map_err(Failure::failed),
+            Err(_) => Err(Failure::Failed(
+                "the instance ended without a word; the log may say why".to_owned(),
+            )),
+        }
+    }
+}
+
+fn serve(
+    config: &Config,
+    address: SocketAddr,
+    handle: &StreamsHandle,
+    runtime: &Handle,
+) -> Result<Server, Failure> {
+    let view: Arc<dyn Introspect> = Arc::new(ExchangeView {
+        inner: handle.introspect(),
+        streams: handle.clone(),
+    });
+    runtime
+        .block_on(Server::start(&config.http, address, view))
+        .map_err(Failure::failed)
+}
+
+/// Most entries of one book that a query reads. A deeper book is cut at its far end of asks.
+const MAX_BOOK_ENTRIES: usize = 4_000_000;
+
+/// The instance as the runtime shows it, and the books, which only the exchange can read.
+struct ExchangeView {
+    inner: Arc<dyn Introspect>,
+    streams: StreamsHandle,
+}
+
+impl ExchangeView {
+    fn book(&self, asset: &str, depth: usize) -> Result<Value, QueryError> {
+        let prefix = AssetDepth::prefix(asset);
+        let end = prefix_end(&prefix);
+        let entries = self
+            .streams
+            .scan(BOOKS, &prefix, end.as_deref(), MAX_BOOK_ENTRIES)?;
+        let failed = |reason: String| QueryError::Failed {
+            what: format!("the book of {asset}"),
+            reason,
+        };
+        let depth = AssetDepth::read(asset, depth, entries)
+            .map_err(|error| failed(error.to_string()))?
+            .ok_or_else(|| QueryError::NotFound(format!("a book of asset {asset}")))?;
+        serde_json::to_value(depth).map_err(|error| failed(error.to_string()))
+    }
+}
+
+impl Introspect for ExchangeView {
+    fn status(&self) -> InstanceStatus {
+        self.inner.status()
+    }
+
+    fn metrics(&self, accept: &str) -> Result<(&'static str, String), String> {
+        self.inner.metrics(accept)
+    }
+
+    fn topology(&self, format: TopologyFormat) -> String {
+        self.inner.topology(format)
+    }
+
+    fn query(&self, query: &Query) -> Result<Value, QueryError> {
+        match query {
+            Query::Book { asset, depth } => self.book(asset, *depth),
+            other => self.inner.query(other),
+        }
+    }
+}
