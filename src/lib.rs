@@ -17,3 +17,8 @@ pub mod status;
 pub mod prelude {
     pub use tidemill_topology::prelude::*;
 }
+
+/// The examples of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadmeExamples;

@@ -11,11 +11,13 @@ use tidemill::kafka::{
     Cluster, KafkaError, Librdkafka, MockCluster, Outgoing, ProduceError, Producer,
     ProducerSettings, TopicId,
 };
-use tidemill_topology::prelude::{Headers, Timestamp};
+use tidemill::runtime::streams::properties;
 use tidemill_topology::graph::Topology;
+use tidemill_topology::prelude::{Headers, Timestamp};
 use tokio::runtime::Handle;
 
 use super::args::DemoArgs;
+use super::demo_cluster::DemoCluster;
 use super::failure::Failure;
 use super::instance::Instance;
 use super::logging;
@@ -101,7 +103,8 @@ fn run_demo(
     runtime: &Handle,
     mut shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let instance = Instance::start(config, runtime)?;
+    let cluster = DemoCluster::new(properties(config)).map_err(Failure::failed)?;
+    let instance = Instance::start(cluster, config, runtime)?;
     output::write(WELCOME)?;
     if let Some(address) = instance.address() {
         output::write(&format!(

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tidemill::config::Config;
 use tidemill::exchange::{AssetDepth, BOOKS, MetricsSlot, exchange_handlers, exchange_topology};
 use tidemill::http::Server;
+use tidemill::kafka::Cluster;
 use tidemill::runtime::{RuntimeError, Streams, StreamsHandle, handlers};
 use tidemill::status::{InstanceStatus, Introspect, Query, QueryError, TopologyFormat};
 use tidemill_topology::store::bytes::prefix_end;
@@ -25,17 +26,22 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Starts the exchange of `config` and its HTTP server; both run beside the caller.
+    /// Starts the exchange of `config` on `cluster`, and its HTTP server; both run beside the
+    /// caller.
     ///
     /// # Errors
     /// When the state folder or the HTTP address cannot be used. Whatever the cluster says comes
     /// out of [`ended`](Self::ended).
-    pub fn start(config: &Config, runtime: &Handle) -> Result<Self, Failure> {
+    pub fn start(
+        cluster: impl Cluster,
+        config: &Config,
+        runtime: &Handle,
+    ) -> Result<Self, Failure> {
         let metrics = MetricsSlot::default();
         let topology = exchange_topology(&config.exchange, &metrics).map_err(Failure::failed)?;
         let on_errors = exchange_handlers(&config.exchange, &handlers(config));
-        let streams =
-            Streams::start_with(topology, config, on_errors).map_err(Failure::failed)?;
+        let streams = Streams::start_on(cluster, topology, config, on_errors)
+            .map_err(Failure::failed)?;
         let handle = streams.handle();
         let exchange = handle.metrics().exchange().map_err(Failure::failed)?;
         // The slot is new and filled here alone.
@@ -70,11 +76,6 @@ impl Instance {
     /// What the exchange counts.
     pub fn metrics(&self) -> &MetricsSlot {
         &self.metrics
-    }
-
-    /// What the instance shows of itself.
-    pub fn status(&self) -> InstanceStatus {
-        self.streams.introspect().status()
     }
 
     /// Waits until `stop` is done or the instance ends by itself, which is an error. Then stops

@@ -7,14 +7,17 @@
 //! 3. [`run`], [`demo`], [`replay`], [`topology`], [`config`], [`documents`]: one file a
 //!    command.
 //! 4. [`failure`]: what can go wrong, and the exit code it gives.
-//! 5. [`instance`]: the exchange on a cluster, for `run` and `demo`; [`order_flow`]: what the demo
-//!    sends; [`record_lines`], [`replay_output`]: what `replay` reads and writes.
-//! 6. [`logging`], [`progress`], [`output`], [`scratch_folder`], [`signals`], [`services`]: standard
-//!    error, standard output, temporary folders, signals, and the runtime beside the stream threads.
+//! 5. [`instance`]: the exchange on a cluster, for `run` and `demo`; [`demo_cluster`],
+//!    [`order_flow`]: the demo's broker and what is sent to it; [`record_lines`],
+//!    [`replay_output`]: what `replay` reads and writes.
+//! 6. [`logging`], [`progress`], [`output`], [`scratch_folder`], [`signals`], [`services`]:
+//!    standard error, standard output, temporary folders, signals, and the runtime beside the
+//!    stream threads.
 
 mod args;
 mod config;
 mod demo;
+mod demo_cluster;
 mod documents;
 mod failure;
 mod instance;

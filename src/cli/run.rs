@@ -1,5 +1,8 @@
 //! `tidemill run`: the exchange on a Kafka cluster, until told to stop.
 
+use tidemill::kafka::Librdkafka;
+use tidemill::runtime::streams::properties;
+
 use super::args::RunArgs;
 use super::failure::Failure;
 use super::instance::Instance;
@@ -22,7 +25,8 @@ pub fn run(sources: &Sources, args: &RunArgs) -> Result<(), Failure> {
         servers = config.kafka.bootstrap_servers,
         "starting"
     );
-    let instance = Instance::start(&config, runtime.handle())?;
+    let cluster = Librdkafka::new(properties(&config)).map_err(Failure::failed)?;
+    let instance = Instance::start(cluster, &config, runtime.handle())?;
     instance.run_until(shutdown.wait(), runtime.handle())?;
     tracing::info!("stopped");
     Ok(())

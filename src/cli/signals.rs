@@ -1,7 +1,5 @@
 //! SIGTERM and SIGINT: the first asks for an orderly stop, the second ends the process.
 
-use std::time::Duration;
-
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -41,20 +39,9 @@ impl Shutdown {
         Ok(Self(wished))
     }
 
-    /// Whether a stop was asked for.
-    pub fn requested(&self) -> bool {
-        *self.0.borrow()
-    }
-
     /// Waits until a stop is asked for.
     pub async fn wait(&mut self) {
         // An error means that the listener ended with its runtime: time to stop as well.
         let _ = self.0.wait_for(|wished| *wished).await;
-    }
-
-    /// Waits until a stop is asked for or the time is over, on a thread that may block.
-    /// Says whether a stop was asked for.
-    pub fn wait_for(&mut self, runtime: &Handle, time: Duration) -> bool {
-        runtime.block_on(async { tokio::time::timeout(time, self.wait()).await.is_ok() })
     }
 }

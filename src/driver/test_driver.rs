@@ -59,6 +59,8 @@ pub struct TopologyTestDriver {
 struct State {
     runner: LocalRunner,
     outputs: VecDeque<OutputRecord>,
+    /// How many of the outputs were sent since the last commit; those that were read already included.
+    uncommitted: usize,
 }
 
 /// A record that left the topology, in bytes.
@@ -137,6 +139,7 @@ impl TestDriverBuilder {
             state: RefCell::new(State {
                 runner: LocalRunner::new(topology, self.settings)?,
                 outputs: VecDeque::new(),
+                uncommitted: 0,
             }),
             commits_each_record: self.commits_each_record,
         })
@@ -216,7 +219,9 @@ impl TopologyTestDriver {
     /// # Errors
     /// When the topology stops at what is forwarded.
     pub fn commit(&self) -> Result {
-        self.run(LocalRunner::commit)
+        self.run(LocalRunner::commit)?;
+        self.state.borrow_mut().uncommitted = 0;
+        Ok(())
     }
 
     /// Crashes and starts again. What was not committed is lost, from the stores and from the
@@ -226,7 +231,10 @@ impl TopologyTestDriver {
     /// # Errors
     /// When the stores cannot be opened and restored.
     pub fn restart(&self) -> Result {
-        self.state.borrow_mut().runner.restart()
+        let State { runner, outputs, uncommitted } = &mut *self.state.borrow_mut();
+        outputs.truncate(outputs.len().saturating_sub(*uncommitted));
+        *uncommitted = 0;
+        runner.restart()
     }
 
     /// The value under a key of a key-value store.
@@ -279,8 +287,9 @@ impl TopologyTestDriver {
         &self,
         run: impl FnOnce(&mut LocalRunner, &mut dyn FnMut(Outgoing<'_>) -> TopologyResult) -> Result,
     ) -> Result {
-        let State { runner, outputs } = &mut *self.state.borrow_mut();
+        let State { runner, outputs, uncommitted } = &mut *self.state.borrow_mut();
         run(runner, &mut |record| {
+            *uncommitted += 1;
             outputs.push_back(OutputRecord {
                 topic: record.topic.name.clone(),
                 key: record.key.map(<[u8]>::to_vec),

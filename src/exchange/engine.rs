@@ -202,7 +202,7 @@ impl<K: 'static, V: 'static, E> BookLog for Session<'_, '_, '_, K, V, E> {
             self.result = self
                 .ctx
                 .bytes_store(self.store)
-                .delete(key, self.timestamp);
+                .remove(key, self.timestamp);
         }
     }
 

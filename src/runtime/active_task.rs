@@ -186,9 +186,10 @@ impl<M: Message> ActiveTask<M> {
         run.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            let place = place.map_or("a punctuation".to_owned(), |(input, offset): (usize, Offset)| {
-                format!("{}@{offset}", self.inputs[input].partition)
-            });
+            let place =
+                place.map_or("a punctuation".to_owned(), |(input, offset): (usize, Offset)| {
+                    format!("{}@{offset}", self.inputs[input].partition)
+                });
             Err(RuntimeError::Panic { task: self.id, place, message: text.unwrap_or_default() })
         })
     }
@@ -271,11 +272,16 @@ impl<M: Message> ActiveTask<M> {
     ///
     /// # Errors
     /// As [`process`](Self::process).
-    pub fn punctuate<P: Producer>(&mut self, collector: &mut Collector<P>) -> Result<(), RuntimeError> {
+    pub fn punctuate<P: Producer>(
+        &mut self,
+        collector: &mut Collector<P>,
+    ) -> Result<(), RuntimeError> {
         let Some(stores) = &mut self.stores else { return Ok(()) };
         let sent = collector.sent;
         let mut host = TaskHost { stores, collector };
-        self.task.punctuate_wall_clock(&mut host).map_err(|error| RuntimeError::Task { task: self.id, error })?;
+        self.task
+            .punctuate_wall_clock(&mut host)
+            .map_err(|error| RuntimeError::Task { task: self.id, error })?;
         self.dirty |= collector.sent != sent || stores.has_uncommitted();
         Ok(())
     }
@@ -301,8 +307,11 @@ impl<M: Message> ActiveTask<M> {
             {
                 input.next = input.next.map(|next| next.max(position));
             }
-            let Some(next) = input.next.filter(|next| Some(*next) != input.committed) else { continue };
-            let metadata = metadata.get_or_insert_with(|| commit_metadata::encode(&self.task.times()));
+            let Some(next) = input.next.filter(|next| Some(*next) != input.committed) else {
+                continue;
+            };
+            let metadata =
+                metadata.get_or_insert_with(|| commit_metadata::encode(&self.task.times()));
             offsets.push(Committed {
                 partition: input.partition.clone(),
                 offset: next,
@@ -318,7 +327,10 @@ impl<M: Message> ActiveTask<M> {
         self.dirty = false;
         let mut kept = Vec::new();
         for input in &mut self.inputs {
-            let Some(offset) = offsets.iter().find(|offset| offset.partition == input.partition) else { continue };
+            let Some(offset) = offsets.iter().find(|offset| offset.partition == input.partition)
+            else {
+                continue;
+            };
             input.committed = Some(offset.offset);
             kept.push(InputOffset {
                 topic: input.partition.topic.to_string(),
@@ -340,7 +352,8 @@ fn at_end<M, C: Consumer<Message = M>>(input: &Input<M>, consumer: &C) -> bool
 where
     M: Message,
 {
-    match (consumer.known_end(&input.partition), consumer.position(&input.partition).or(input.next)) {
+    match (consumer.known_end(&input.partition), consumer.position(&input.partition).or(input.next))
+    {
         (Some(end), Some(position)) => position >= end,
         _ => false,
     }

@@ -34,7 +34,15 @@ pub struct Collector<P> {
 impl<P: Producer> Collector<P> {
     /// A collector that sends with `producer`.
     pub fn new(producer: P, application_id: Arc<str>, plan: Arc<Plan>) -> Self {
-        Self { producer, application_id, plan, topics: Vec::new(), sent: 0, sent_bytes: 0, open_bytes: 0 }
+        Self {
+            producer,
+            application_id,
+            plan,
+            topics: Vec::new(),
+            sent: 0,
+            sent_bytes: 0,
+            open_bytes: 0,
+        }
     }
 
     /// The producer itself.
@@ -73,7 +81,8 @@ impl<P: Producer> Collector<P> {
         loop {
             match self.producer.produce(record) {
                 Ok(()) => {
-                    let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+                    let bytes =
+                        record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
                     self.sent += 1;
                     self.sent_bytes += bytes as u64;
                     self.open_bytes += bytes as u64;
@@ -122,7 +131,10 @@ impl<P: Producer> Host for TaskHost<'_, P> {
     #[inline]
     fn send(&mut self, record: Sent<'_>) -> Result {
         self.collector.send(&record).map_err(|error| {
-            Error::new(ErrorKind::Send { topic: record.topic.name.to_string(), cause: Box::new(error) })
+            Error::new(ErrorKind::Send {
+                topic: record.topic.name.to_string(),
+                cause: Box::new(error),
+            })
         })
     }
 

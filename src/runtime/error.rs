@@ -40,6 +40,14 @@ pub enum RuntimeError {
         /// What it should have.
         expected: String,
     },
+    /// A topic that the topology writes does not exist.
+    #[error(
+        "output topic {topic} does not exist; create it, or correct its name in the configuration"
+    )]
+    MissingOutput {
+        /// Its name.
+        topic: String,
+    },
     /// Local state failed.
     #[error("state: {0}")]
     State(#[from] StateError),
@@ -47,7 +55,9 @@ pub enum RuntimeError {
     #[error("{0}")]
     Metrics(#[from] crate::metrics::MetricsError),
     /// Code of a node panicked.
-    #[error("task {task} panicked on {place}: {message}; the record stays unprocessed, fix the code and restart")]
+    #[error(
+        "task {task} panicked on {place}: {message}; the record stays unprocessed, fix the code and restart"
+    )]
     Panic {
         /// The task.
         task: TaskId,
@@ -67,7 +77,9 @@ pub enum RuntimeError {
         error: KafkaError,
     },
     /// The group is no longer of the identity that the partitions were assigned to.
-    #[error("the group membership changed under an open transaction; it is aborted and taken up anew")]
+    #[error(
+        "the group membership changed under an open transaction; it is aborted and taken up anew"
+    )]
     IdentityChanged,
     /// An input's committed offset does not exist any more.
     #[error(
@@ -80,6 +92,26 @@ pub enum RuntimeError {
         /// What the broker said.
         detail: String,
     },
+    /// The group's offsets lie before what the local state contains.
+    #[error(
+        "{partition}: the group's offset ({}) lies before what the local state contains ({kept}): \
+         the offsets were reset while the state stayed; reset the state too, or restore the offsets",
+        .committed.map_or("none".to_owned(), |offset| offset.to_string())
+    )]
+    OffsetsReset {
+        /// Which partition.
+        partition: String,
+        /// What the group has committed.
+        committed: Option<i64>,
+        /// Where the state continues.
+        kept: i64,
+    },
+    /// The consumer cannot be used any more.
+    #[error(
+        "the group refuses this member for good: {0}; \
+         if another process has the same instance.id, give each its own"
+    )]
+    Consumer(KafkaError),
     /// Another instance has the same transactional id.
     #[error(
         "this instance was fenced again right after it had recovered: another process uses the same instance id; \
@@ -115,8 +147,11 @@ impl RuntimeError {
             | Self::Metrics(_)
             | Self::Partitions(_)
             | Self::InternalTopic { .. }
+            | Self::MissingOutput { .. }
             | Self::Panic { .. }
             | Self::InputOutOfRange { .. }
+            | Self::OffsetsReset { .. }
+            | Self::Consumer(_)
             | Self::DuplicateInstance
             | Self::ThreadDied(_) => Reaction::Stop,
         }
@@ -129,13 +164,17 @@ impl RuntimeError {
             Self::Kafka(_) => "kafka",
             Self::Task { .. } => "task",
             Self::Topology(_) => "topology",
-            Self::Partitions(_) | Self::InternalTopic { .. } => "topics",
+            Self::Partitions(_) | Self::InternalTopic { .. } | Self::MissingOutput { .. } => {
+                "topics"
+            }
             Self::State(_) => "state",
             Self::Metrics(_) => "metrics",
             Self::Panic { .. } => "panic",
             Self::Delivery { .. } => "delivery",
             Self::IdentityChanged => "identity",
             Self::InputOutOfRange { .. } => "out_of_range",
+            Self::OffsetsReset { .. } => "offsets_reset",
+            Self::Consumer(_) => "consumer",
             Self::DuplicateInstance => "duplicate_instance",
             Self::ThreadDied(_) => "thread",
         }

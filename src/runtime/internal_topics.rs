@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_topology::graph::{NodeKind, Topology};
+use tidemill_topology::node::SinkTopic;
 
 use super::error::RuntimeError;
 use super::plan::{Plan, WantedTopic, wanted_topics};
@@ -18,13 +19,14 @@ type Known = HashMap<Arc<str>, TopicInfo>;
 /// Checks the inputs, creates what is missing, and says what the topology becomes on the cluster.
 ///
 /// # Errors
-/// When the cluster does not answer (retriable), an input is missing, joined inputs differ in their
+/// When the cluster does not answer (retriable), an input or output is missing, joined inputs differ in their
 /// partitions, or an internal topic is not what the topology needs.
 pub fn prepare<A: Admin>(
     admin: &A,
     topology: &Topology,
     application_id: &str,
     replication: Option<i32>,
+    dead_letters: Option<&SinkTopic>,
 ) -> Result<Plan, RuntimeError> {
     let mut known = Known::new();
     let sources: Vec<&str> = topology
@@ -38,8 +40,12 @@ pub fn prepare<A: Admin>(
     let counts = topology.partition_counts(&|topic| count(&known, topic))?;
     let wanted = wanted_topics(topology, application_id, &counts)?;
     ensure(admin, &wanted, replication, &mut known)?;
-    let sinks = sink_topics(topology);
+    let mut sinks = sink_topics(topology);
+    sinks.extend(dead_letters.map(|topic| topic.name.to_string()));
     describe(admin, &sinks.iter().map(String::as_str).collect::<Vec<_>>(), &mut known)?;
+    if let Some(topic) = sinks.into_iter().find(|topic| !known.contains_key(&**topic)) {
+        return Err(RuntimeError::MissingOutput { topic });
+    }
     Ok(Plan::new(topology, application_id, &counts, &known))
 }
 
@@ -47,7 +53,9 @@ fn sink_topics(topology: &Topology) -> Vec<String> {
     topology
         .nodes()
         .filter_map(|node| match &node.kind {
-            NodeKind::Sink { topic: Some(topic) } if !topic.internal => Some(topic.name.to_string()),
+            NodeKind::Sink { topic: Some(topic) } if !topic.internal => {
+                Some(topic.name.to_string())
+            }
             _ => None,
         })
         .collect()
@@ -89,7 +97,11 @@ fn ensure<A: Admin>(
     if !missing.is_empty() {
         for (topic, result) in missing.iter().zip(admin.create_topics(&missing, TIMEOUT)?) {
             match result {
-                Ok(()) => tracing::info!(topic = topic.name, partitions = topic.partitions, "created internal topic"),
+                Ok(()) => tracing::info!(
+                    topic = topic.name,
+                    partitions = topic.partitions,
+                    "created internal topic"
+                ),
                 // Another instance was faster.
                 Err(error) if error.class() == ErrorClass::AlreadyExists => {}
                 Err(error) => return Err(error.into()),
@@ -114,11 +126,16 @@ fn ensure<A: Admin>(
 }
 
 /// A new topic shows up in the metadata a little later than its creation is answered.
-fn await_topics<A: Admin>(admin: &A, names: &[&str], known: &mut Known) -> Result<(), RuntimeError> {
+fn await_topics<A: Admin>(
+    admin: &A,
+    names: &[&str],
+    known: &mut Known,
+) -> Result<(), RuntimeError> {
     let settled = |known: &Known| {
         names.iter().all(|name| {
             known.get(*name).is_some_and(|info| {
-                !info.partitions.is_empty() && info.partitions.iter().all(|partition| partition.leader.is_some())
+                !info.partitions.is_empty()
+                    && info.partitions.iter().all(|partition| partition.leader.is_some())
             })
         })
     };
@@ -130,7 +147,8 @@ fn await_topics<A: Admin>(admin: &A, names: &[&str], known: &mut Known) -> Resul
         }
     }
     let message = "new internal topics have no leader yet";
-    Err(KafkaError::new(ErrorClass::Retriable, "LEADER_NOT_AVAILABLE", "create topics", message).into())
+    Err(KafkaError::new(ErrorClass::Retriable, "LEADER_NOT_AVAILABLE", "create topics", message)
+        .into())
 }
 
 /// A changelog whose cleanup policy deletes by age would lose state.
@@ -139,7 +157,11 @@ fn check_policy<A: Admin>(admin: &A, topic: &WantedTopic) -> Result<(), RuntimeE
     let config: BTreeMap<String, String> = match admin.topic_config(&topic.topic, TIMEOUT) {
         Ok(config) => config,
         // Some clusters, or rights, do not let one look; the topic is there and has its partitions.
-        Err(error) if matches!(error.class(), ErrorClass::Unsupported | ErrorClass::Authorization) => return Ok(()),
+        Err(error)
+            if matches!(error.class(), ErrorClass::Unsupported | ErrorClass::Authorization) =>
+        {
+            return Ok(());
+        }
         Err(error) => return Err(error.into()),
     };
     let parts = |policy: &str| {

@@ -9,8 +9,8 @@ use super::collector::now_ms;
 use super::error::RuntimeError;
 use crate::metrics::{ClientMetrics, Format, Metrics, StoreMetrics};
 use crate::status::{
-    InstanceState, InstanceStatus, Introspect, Query, QueryError, RestoreStatus, TaskState, TaskStatus,
-    TopologyFormat,
+    InstanceState, InstanceStatus, Introspect, Query, QueryError, RestoreStatus, TaskState,
+    TaskStatus, TopologyFormat,
 };
 
 /// What the threads of an instance share. No record path touches it.
@@ -63,7 +63,11 @@ impl Shared {
     /// # Errors
     /// When its name cannot be a label.
     #[must_use]
-    pub fn new(application_id: &str, instance_id: &str, topology: Topology) -> Result<Arc<Self>, RuntimeError> {
+    pub fn new(
+        application_id: &str,
+        instance_id: &str,
+        topology: Topology,
+    ) -> Result<Arc<Self>, RuntimeError> {
         let metrics = Metrics::new(application_id, instance_id)?;
         Ok(Arc::new(Self {
             application_id: application_id.to_owned(),
@@ -113,7 +117,10 @@ impl Shared {
     pub fn store_metrics(&self, task: TaskId, store: &str) -> Arc<StoreMetrics> {
         let mut seen = self.seen();
         let key = (task, store.to_owned());
-        seen.stores.entry(key).or_insert_with(|| Arc::new(self.metrics.store(&task.to_string(), store))).clone()
+        seen.stores
+            .entry(key)
+            .or_insert_with(|| Arc::new(self.metrics.store(&task.to_string(), store)))
+            .clone()
     }
 
     /// Forgets a task that left.
@@ -127,19 +134,26 @@ impl Shared {
 impl Introspect for Shared {
     fn status(&self) -> InstanceStatus {
         let seen = self.seen();
-        let tasks: Vec<TaskStatus> = seen.threads.values().flat_map(|thread| thread.tasks.iter().cloned()).collect();
-        let waiting = seen.threads.iter().find(|(_, thread)| !thread.assigned).map(|(name, _)| name.clone());
+        let tasks: Vec<TaskStatus> =
+            seen.threads.values().flat_map(|thread| thread.tasks.iter().cloned()).collect();
+        let waiting =
+            seen.threads.iter().find(|(_, thread)| !thread.assigned).map(|(name, _)| name.clone());
         let restoring = tasks.iter().find(|task| task.state != TaskState::Running);
         let (state, reason) = match &seen.phase {
             Phase::Starting(reason) => (InstanceState::Starting, reason.clone()),
             Phase::Stopping => (InstanceState::Stopping, "told to stop".to_owned()),
             Phase::Failed(reason) => (InstanceState::Failed, reason.clone()),
-            Phase::Running if seen.threads.is_empty() => (InstanceState::Starting, "threads start".to_owned()),
+            Phase::Running if seen.threads.is_empty() => {
+                (InstanceState::Starting, "threads start".to_owned())
+            }
             Phase::Running => match (waiting, restoring) {
-                (Some(thread), _) => (InstanceState::Rebalancing, format!("{thread} waits for an assignment")),
-                (None, Some(task)) => {
-                    (InstanceState::Rebalancing, format!("task {} is {}", task.id, task.state.word()))
+                (Some(thread), _) => {
+                    (InstanceState::Rebalancing, format!("{thread} waits for an assignment"))
                 }
+                (None, Some(task)) => (
+                    InstanceState::Rebalancing,
+                    format!("task {} is {}", task.id, task.state.word()),
+                ),
                 (None, None) => (InstanceState::Running, String::new()),
             },
         };
@@ -151,14 +165,21 @@ impl Introspect for Shared {
             ready: state == InstanceState::Running,
             state,
             reason,
-            threads: seen.threads.iter().map(|(name, thread)| (name.clone(), thread.state.to_owned())).collect(),
+            threads: seen
+                .threads
+                .iter()
+                .map(|(name, thread)| (name.clone(), thread.state.to_owned()))
+                .collect(),
             tasks,
         }
     }
 
     fn metrics(&self, accept: &str) -> Result<(&'static str, String), String> {
         let format = Format::accepted(accept);
-        self.metrics.encode(format).map(|text| (format.content_type(), text)).map_err(|error| error.to_string())
+        self.metrics
+            .encode(format)
+            .map(|text| (format.content_type(), text))
+            .map_err(|error| error.to_string())
     }
 
     fn topology(&self, format: TopologyFormat) -> String {

@@ -74,7 +74,11 @@ pub struct WantedTopic {
 /// The name on the cluster of a topic of the topology.
 #[must_use]
 pub fn full_name(application_id: &str, topic: &SinkTopic) -> Arc<str> {
-    if topic.internal { format!("{application_id}-{}", topic.name).into() } else { topic.name.clone() }
+    if topic.internal {
+        format!("{application_id}-{}", topic.name).into()
+    } else {
+        topic.name.clone()
+    }
 }
 
 /// The internal topics that a topology needs, given the partition counts of all its inputs.
@@ -91,7 +95,9 @@ pub fn wanted_topics(
         let tasks = topology.task_count(subtopology, counts);
         for internal in topology.internal_topics(subtopology) {
             let partitions = match internal.kind {
-                InternalTopicKind::Repartition => counts.get(&internal.name).copied().unwrap_or(tasks),
+                InternalTopicKind::Repartition => {
+                    counts.get(&internal.name).copied().unwrap_or(tasks)
+                }
                 InternalTopicKind::Changelog => tasks,
             };
             wanted.push(WantedTopic {
@@ -131,7 +137,8 @@ impl Plan {
             let changelogs = stores.iter().map(|store| {
                 store.logged.then(|| {
                     let topic = full_name(application_id, &Topology::changelog(store));
-                    let id = describe.get(&topic).and_then(|info| info.id).map(|id| id.0.to_be_bytes());
+                    let id =
+                        describe.get(&topic).and_then(|info| info.id).map(|id| id.0.to_be_bytes());
                     ChangelogPlan { topic, id, is_input: store.changelog_source.is_some() }
                 })
             });
@@ -141,7 +148,9 @@ impl Plan {
         });
         let partitions = describe
             .iter()
-            .map(|(topic, info)| (topic.clone(), i32::try_from(info.partitions.len()).unwrap_or(i32::MAX)))
+            .map(|(topic, info)| {
+                (topic.clone(), i32::try_from(info.partitions.len()).unwrap_or(i32::MAX))
+            })
             .collect();
         Self { subtopologies: subtopologies.collect(), partitions }
     }
@@ -160,7 +169,11 @@ impl Plan {
     /// The topics that the group subscribes to: one a subtopology.
     #[must_use]
     pub fn lead_topics(&self) -> Vec<&str> {
-        self.subtopologies.iter().filter_map(|subtopology| subtopology.inputs.first()).map(|lead| &*lead.topic).collect()
+        self.subtopologies
+            .iter()
+            .filter_map(|subtopology| subtopology.inputs.first())
+            .map(|lead| &*lead.topic)
+            .collect()
     }
 
     /// The task that a partition of a lead topic stands for.

@@ -23,7 +23,12 @@ pub struct StoreRequest {
 impl StoreRequest {
     /// A request, and where its answers come in: one from each thread it is sent to.
     #[must_use]
-    pub fn new(store: &str, from: &[u8], to: Option<&[u8]>, limit: usize) -> (RequestMaker, Receiver<Answer>) {
+    pub fn new(
+        store: &str,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> (RequestMaker, Receiver<Answer>) {
         let (answer, answers) = channel();
         let maker = RequestMaker {
             store: store.to_owned(),

@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
-use tidemill_state::{ApplyPolicy, Position, StateDirectory, StateMemory, TaskDirectory, TaskStores};
+use tidemill_state::{
+    ApplyPolicy, Position, StateDirectory, StateMemory, TaskDirectory, TaskStores,
+};
 use tidemill_topology::graph::TaskId;
 use tidemill_topology::store::StoreIndex;
 use tidemill_topology::store::spec::ChangelogEntry;
@@ -27,8 +29,8 @@ use super::error::RuntimeError;
 use super::observe::Shared;
 use super::plan::{ChangelogPlan, Plan};
 use crate::kafka::{
-    Admin, Cluster, Consumer, Event, Isolation, KafkaError, Message, Offset, OffsetSpec, Received, Slot, StartAt,
-    TopicPartition,
+    Admin, Cluster, Consumer, Event, Isolation, KafkaError, Message, Offset, OffsetSpec, Received,
+    Slot, StartAt, TopicPartition,
 };
 use crate::metrics::StoreMetrics;
 use crate::status::RestoreStatus;
@@ -153,7 +155,18 @@ impl<C: Cluster> StateUpdater<C> {
         done: Sender<Done>,
         wake: Box<dyn Fn() + Send>,
     ) -> Self {
-        Self { consumer, admin, plan, opening, shared, work, done, wake, jobs: Vec::new(), waiting: VecDeque::new() }
+        Self {
+            consumer,
+            admin,
+            plan,
+            opening,
+            shared,
+            work,
+            done,
+            wake,
+            jobs: Vec::new(),
+            waiting: VecDeque::new(),
+        }
     }
 
     /// Works until the stream thread is gone.
@@ -174,7 +187,11 @@ impl<C: Cluster> StateUpdater<C> {
     fn take_work(&mut self) -> bool {
         loop {
             let work = if self.jobs.is_empty() {
-                let wait = if self.waiting.is_empty() { Duration::from_secs(1) } else { Duration::from_millis(20) };
+                let wait = if self.waiting.is_empty() {
+                    Duration::from_secs(1)
+                } else {
+                    Duration::from_millis(20)
+                };
                 match self.work.recv_timeout(wait) {
                     Ok(work) => Some(work),
                     Err(RecvTimeoutError::Timeout) => None,
@@ -225,7 +242,11 @@ impl<C: Cluster> StateUpdater<C> {
     }
 
     /// Steps 1, 2 and 4.
-    fn open(&mut self, task: TaskId, stores: Option<OpenStores>) -> Result<Job, (RuntimeError, Option<OpenStores>)> {
+    fn open(
+        &mut self,
+        task: TaskId,
+        stores: Option<OpenStores>,
+    ) -> Result<Job, (RuntimeError, Option<OpenStores>)> {
         let plan = Arc::clone(&self.plan);
         let subtopology = plan.subtopology(task.subtopology);
         let mut stores = match stores {
@@ -404,7 +425,9 @@ impl<C: Cluster> StateUpdater<C> {
                 }
             }
             Event::AllBrokersDown(error) => tracing::warn!(%error, "restore waits for the brokers"),
-            Event::Error { partition, error } => tracing::warn!(?partition, %error, "restore consumer"),
+            Event::Error { partition, error } => {
+                tracing::warn!(?partition, %error, "restore consumer")
+            }
             Event::EndOfPartition { .. }
             | Event::Assigned { .. }
             | Event::Revoked(_)
@@ -417,14 +440,16 @@ impl<C: Cluster> StateUpdater<C> {
         let mut at = 0;
         while at < self.jobs.len() {
             let job = &mut self.jobs[at];
-            let (reached, open): (Vec<Log>, Vec<Log>) =
-                std::mem::take(&mut job.open).into_iter().partition(|log| log.position >= log.target);
+            let (reached, open): (Vec<Log>, Vec<Log>) = std::mem::take(&mut job.open)
+                .into_iter()
+                .partition(|log| log.position >= log.target);
             job.open = open;
             let task = job.task;
             let (restored, elapsed) = (job.restored, job.started.elapsed());
             let is_done = job.open.is_empty();
             if !reached.is_empty() {
-                let partitions: Vec<TopicPartition> = reached.iter().map(|log| log.partition.clone()).collect();
+                let partitions: Vec<TopicPartition> =
+                    reached.iter().map(|log| log.partition.clone()).collect();
                 if let Err(error) = self.consumer.incremental_unassign(&partitions) {
                     tracing::debug!(%error, "restore consumer: unassign");
                 }
@@ -440,7 +465,8 @@ impl<C: Cluster> StateUpdater<C> {
     }
 
     fn unassign(&mut self, job: &Job) {
-        let partitions: Vec<TopicPartition> = job.open.iter().map(|log| log.partition.clone()).collect();
+        let partitions: Vec<TopicPartition> =
+            job.open.iter().map(|log| log.partition.clone()).collect();
         if !partitions.is_empty()
             && let Err(error) = self.consumer.incremental_unassign(&partitions)
         {
@@ -487,7 +513,9 @@ fn put<C: Consumer>(
     consumer: &C,
     stores: &mut TaskStores,
 ) -> Result<u64, RuntimeError> {
-    let Some(position) = consumer.position(&log.partition).filter(|position| *position > log.position) else {
+    let Some(position) =
+        consumer.position(&log.partition).filter(|position| *position > log.position)
+    else {
         return Ok(0);
     };
     let next = Position {
@@ -510,7 +538,12 @@ fn put<C: Consumer>(
 }
 
 /// Why a position cannot be continued from; `None` if it can.
-fn misfit(position: &Position, changelog: &ChangelogPlan, first: Offset, last: Offset) -> Option<&'static str> {
+fn misfit(
+    position: &Position,
+    changelog: &ChangelogPlan,
+    first: Offset,
+    last: Offset,
+) -> Option<&'static str> {
     if changelog.id.is_some() && position.topic_id.is_some() && position.topic_id != changelog.id {
         Some("topic_recreated")
     } else if position.offset < first.0 {

@@ -265,7 +265,8 @@ impl<C: Cluster> StreamThread<C> {
     }
 
     fn poll(&mut self) {
-        let waiting = self.tasks.values().any(|task| task.state == TaskState::Running && task.buffered() > 0);
+        let waiting =
+            self.tasks.values().any(|task| task.state == TaskState::Running && task.buffered() > 0);
         let timeout = if waiting {
             Duration::ZERO
         } else if self.has_work_to_commit() {
@@ -274,7 +275,12 @@ impl<C: Cluster> StreamThread<C> {
             IDLE
         };
         let started = Instant::now();
-        self.consumer.poll(self.config.max_poll_records, timeout, &mut self.records, &mut self.events);
+        self.consumer.poll(
+            self.config.max_poll_records,
+            timeout,
+            &mut self.records,
+            &mut self.events,
+        );
         if !self.records.is_empty() {
             self.metrics.poll_seconds(started.elapsed().as_secs_f64());
         }
@@ -289,7 +295,8 @@ impl<C: Cluster> StreamThread<C> {
         let mut target: Option<(&mut ActiveTask<MessageOf<C>>, usize)> = None;
         for Received { slot, message } in records.drain(..) {
             read.records_in += 1;
-            read.bytes_in += (message.key().map_or(0, <[u8]>::len) + message.value().map_or(0, <[u8]>::len)) as u64;
+            read.bytes_in += (message.key().map_or(0, <[u8]>::len)
+                + message.value().map_or(0, <[u8]>::len)) as u64;
             if last != Some(slot) {
                 last = Some(slot);
                 target = slots
@@ -320,8 +327,12 @@ impl<C: Cluster> StreamThread<C> {
                 self.collector.producer().begin()?;
                 self.in_transaction = true;
             }
-            total +=
-                task.process(self.config.max_poll_records, waits, &self.consumer, &mut self.collector)?;
+            total += task.process(
+                self.config.max_poll_records,
+                waits,
+                &self.consumer,
+                &mut self.collector,
+            )?;
         }
         if total > 0 {
             self.local.processed += total as u64;
@@ -375,12 +386,13 @@ impl<C: Cluster> StreamThread<C> {
 
     /// Told to stop: commits, closes the tasks.
     fn finish(&mut self) -> Result<(), RuntimeError> {
-        let committed = self.commit();
-        if committed.is_err() {
+        if let Err(error) = self.commit() {
+            // What is aborted here is done again at the next start.
+            tracing::warn!(thread = self.config.name, %error, "stopping without a last commit");
             self.abandon();
         }
         self.close_all();
-        committed
+        Ok(())
     }
 
     /// Gives everything up without committing.

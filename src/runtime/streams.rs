@@ -21,7 +21,8 @@ use super::restore::{Opening, StateUpdater};
 use super::stream_thread::{StreamThread, ThreadConfig, ThreadLinks};
 use crate::config::{AutoOffsetReset, Config, HandlerChoice, InputOutOfRange, ProcessingGuarantee};
 use crate::kafka::{
-    Cluster, Consumer, ConsumerRole, ConsumerSettings, Isolation, KafkaError, Librdkafka, ProducerSettings, Waker,
+    Cluster, Consumer, ConsumerRole, ConsumerSettings, Isolation, KafkaError, Librdkafka,
+    ProducerSettings, Waker,
 };
 use crate::status::{Introspect, QueryError};
 
@@ -110,7 +111,13 @@ impl StreamsHandle {
     ///
     /// # Errors
     /// When no task here has the store at present, or it cannot be read.
-    pub fn scan(&self, store: &str, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Entries, QueryError> {
+    pub fn scan(
+        &self,
+        store: &str,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Entries, QueryError> {
         let (maker, answers) = StoreRequest::new(store, from, to, limit);
         let mut asked = 0;
         {
@@ -131,7 +138,9 @@ impl StreamsHandle {
                     tasks += count;
                     found.extend(entries);
                 }
-                Ok(Err(reason)) => return Err(QueryError::Failed { what: format!("store {store}"), reason }),
+                Ok(Err(reason)) => {
+                    return Err(QueryError::Failed { what: format!("store {store}"), reason });
+                }
                 Err(_) => return Err(unavailable("its thread did not answer in time")),
             }
         }
@@ -158,7 +167,11 @@ impl Streams {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub fn start_with(topology: Topology, config: &Config, handlers: Handlers) -> Result<Self, RuntimeError> {
+    pub fn start_with(
+        topology: Topology,
+        config: &Config,
+        handlers: Handlers,
+    ) -> Result<Self, RuntimeError> {
         let cluster = Librdkafka::new(properties(config))?;
         Self::start_on(cluster, topology, config, handlers)
     }
@@ -174,7 +187,8 @@ impl Streams {
         handlers: Handlers,
     ) -> Result<Self, RuntimeError> {
         let directory = StateDirectory::open(&config.state.dir, &config.application_id)?;
-        let instance_id = config.instance_id.clone().unwrap_or_else(|| directory.instance_id().to_owned());
+        let instance_id =
+            config.instance_id.clone().unwrap_or_else(|| directory.instance_id().to_owned());
         let shared = Shared::new(&config.application_id, &instance_id, topology.clone())?;
         shared.set_phase(Phase::Starting("the topics are not checked yet".to_owned()));
         let links = Arc::new(Links::default());
@@ -189,14 +203,17 @@ impl Streams {
                 memory: memory(config)?,
                 policy: ApplyPolicy {
                     bytes: size(config.state.flush_bytes),
-                    interval_ms: i64::try_from(config.state.flush_interval.as_millis()).unwrap_or(i64::MAX),
+                    interval_ms: i64::try_from(config.state.flush_interval.as_millis())
+                        .unwrap_or(i64::MAX),
                 },
             },
             shared: shared.clone(),
             links: links.clone(),
         };
-        let control = Builder::new().name("tidemill-control".to_owned()).spawn(move || instance.run());
-        let control = control.map_err(|error| RuntimeError::ThreadDied(format!("tidemill-control ({error})")))?;
+        let control =
+            Builder::new().name("tidemill-control".to_owned()).spawn(move || instance.run());
+        let control = control
+            .map_err(|error| RuntimeError::ThreadDied(format!("tidemill-control ({error})")))?;
         Ok(Self { shared, links, control })
     }
 
@@ -244,7 +261,8 @@ pub fn properties(config: &Config) -> BTreeMap<String, String> {
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
-    properties.extend(kafka.properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+    properties
+        .extend(kafka.properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
     properties
 }
 
@@ -255,8 +273,11 @@ pub fn handlers(config: &Config) -> Handlers {
         HandlerChoice::Fail => HandlerDecision::Fail,
         HandlerChoice::Continue => HandlerDecision::Continue,
     };
-    let (read, run, write) =
-        (decide(config.errors.deserialization), decide(config.errors.processing), decide(config.errors.production));
+    let (read, run, write) = (
+        decide(config.errors.deserialization),
+        decide(config.errors.processing),
+        decide(config.errors.production),
+    );
     Handlers {
         deserialization: Arc::new(move |_, _| read),
         processing: Arc::new(move |_, _, _| run),
@@ -311,12 +332,20 @@ impl<C: Cluster> Instance<C> {
         let admin = self.cluster.admin()?;
         let replication = Some(self.config.kafka.replication_factor).filter(|factor| *factor > 0);
         loop {
-            match internal_topics::prepare(&admin, &self.topology, &self.config.application_id, replication) {
+            match internal_topics::prepare(
+                &admin,
+                &self.topology,
+                &self.config.application_id,
+                replication,
+                self.handlers.dead_letter_topic.as_ref(),
+            ) {
                 Ok(plan) => return Ok(Some(plan)),
                 Err(RuntimeError::Kafka(error)) if error.class().is_retriable() => {
                     let servers = &self.config.kafka.bootstrap_servers;
                     tracing::warn!(%error, servers, "the cluster does not answer; trying on");
-                    self.shared.set_phase(Phase::Starting(format!("no broker answers at {servers}: {error}")));
+                    self.shared.set_phase(Phase::Starting(format!(
+                        "no broker answers at {servers}: {error}"
+                    )));
                 }
                 Err(error) => return Err(error),
             }
@@ -352,7 +381,9 @@ impl<C: Cluster> Instance<C> {
     fn clean_up(&self) {
         match self.opening.directory.remove_unused(self.config.state.cleanup_delay) {
             Ok(removed) if removed.is_empty() => {}
-            Ok(removed) => tracing::info!(tasks = removed.join(" "), "removed the state of tasks that left"),
+            Ok(removed) => {
+                tracing::info!(tasks = removed.join(" "), "removed the state of tasks that left")
+            }
             Err(error) => tracing::warn!(%error, "cannot remove old state"),
         }
     }
@@ -363,7 +394,8 @@ impl<C: Cluster> Instance<C> {
         let client_id: Arc<str> = format!("{}-{name}", config.application_id).into();
         let application_id: Arc<str> = config.application_id.as_str().into();
         let exactly_once = config.runtime.guarantee == ProcessingGuarantee::ExactlyOnce;
-        let isolation = if exactly_once { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
+        let isolation =
+            if exactly_once { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
         let consumer = self.cluster.consumer(&ConsumerSettings {
             group_id: application_id.clone(),
             client_id: client_id.clone(),
@@ -409,7 +441,8 @@ impl<C: Cluster> Instance<C> {
             application_id,
             ThreadLinks { work, done, requests, stop: self.links.stop.clone() },
         );
-        let handle = ThreadHandle { requests: requests_out, wake: Box::new(move || wake_thread.wake()) };
+        let handle =
+            ThreadHandle { requests: requests_out, wake: Box::new(move || wake_thread.wake()) };
         self.links.threads.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
         Ok((name, spawn(format!("stream-{number}"), move || thread.run())?))
     }
@@ -444,7 +477,12 @@ fn spawn<T: Send + 'static>(
 ) -> Result<JoinHandle<T>, RuntimeError> {
     let text = name.clone();
     Builder::new().name(name).spawn(run).map_err(|error| {
-        let cause = KafkaError::new(crate::kafka::ErrorClass::Other, "spawn", "start a thread", error.to_string());
+        let cause = KafkaError::new(
+            crate::kafka::ErrorClass::Other,
+            "spawn",
+            "start a thread",
+            error.to_string(),
+        );
         tracing::error!(thread = text, %cause, "cannot start a thread");
         RuntimeError::ThreadDied(text)
     })

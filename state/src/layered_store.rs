@@ -89,6 +89,19 @@ impl<B: Backend> BytesStore for LayeredStore<B> {
         Ok(())
     }
 
+    fn remove(&mut self, key: &[u8], timestamp: Timestamp) -> TopologyResult {
+        let found = match self.write_set.look_up(key) {
+            Lookup::Found(found) => found,
+            Lookup::Hidden => return Ok(()),
+            // The old value would be handed out: it must be known.
+            Lookup::Unknown if self.spec.caching => return self.delete(key, timestamp),
+            // Nobody will see the value that the backend has, so none is fetched.
+            Lookup::Unknown => self.write_set.cache(key, Some(&[]), self.cache_share.bytes()),
+        };
+        self.write_set.overwrite(found, None, timestamp);
+        Ok(())
+    }
+
     fn scan(&mut self, range: KeyRange<'_>, order: Order, visit: &mut Visit<'_>) -> TopologyResult {
         self.scan_merged(range, order, visit).map_err(|error| error.into_topology(&self.spec.name))
     }

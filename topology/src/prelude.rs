@@ -18,5 +18,5 @@ pub use crate::record::{Header, Headers, RawRecord, Record};
 pub use crate::serde::{
     Bytes, F32, F64, I16, I32, I64, Ignored, Json, Nullable, Serde, SerdeRef, SerdeResult, SessionWindowed, TimeWindowed, U16, U32, U64, Utf8,
 };
-pub use crate::store::{KeyValue, KeyValueHandle, Order, StoreKind, StoreSpec};
+pub use crate::store::{KeyValue, KeyValueHandle, Order, StoreEntry, StoreKind, StoreSpec};
 pub use crate::time::{Timestamp, Window, Windowed};

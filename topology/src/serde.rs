@@ -261,6 +261,18 @@ impl Serde<()> for Ignored {
     }
 }
 
+/// Stands in for a serde that a topology lacks, which therefore does not build.
+pub(crate) struct Missing;
+
+impl<T> Serde<T> for Missing {
+    fn serialize(&self, _: &T, _: &mut Vec<u8>) -> SerdeResult {
+        Err("no serde was given".into())
+    }
+    fn deserialize(&self, _: &[u8]) -> SerdeResult<T> {
+        Err("no serde was given".into())
+    }
+}
+
 /// A key of a time window as Kafka's `TimeWindowedSerializer` writes it: the key's bytes, then the
 /// window's start in 8 big-endian bytes. The end follows from the size.
 #[derive(Clone, Debug)]

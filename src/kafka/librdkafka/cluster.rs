@@ -65,7 +65,8 @@ impl Cluster for Librdkafka {
     }
 }
 
-fn log_to_tracing(config: &mut Config) {
+/// Sends the log of the client that is opened with `config` where all logs go.
+pub(super) fn log_to_tracing(config: &mut Config) {
     // SAFETY: the configuration is live and the callback has no state.
     unsafe { rd_kafka_conf_set_log_cb(config.raw(), Some(log::forward)) };
 }

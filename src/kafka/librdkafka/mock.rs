@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use rdkafka_sys::bindings::*;
 
 use super::super::error::KafkaError;
+use super::cluster::log_to_tracing;
 use super::codes;
 use super::native::{Client, Config, c_string, text};
 
@@ -40,7 +41,9 @@ impl MockCluster {
     /// # Errors
     /// When no port can be had.
     pub fn start(brokers: u16) -> Result<Self, KafkaError> {
-        let client = Client::new(rd_kafka_type_t::RD_KAFKA_PRODUCER, Config::new())?;
+        let mut config = Config::new();
+        log_to_tracing(&mut config);
+        let client = Client::new(rd_kafka_type_t::RD_KAFKA_PRODUCER, config)?;
         // SAFETY: the client is live and outlives the cluster: see `Drop`.
         let raw = unsafe { rd_kafka_mock_cluster_new(client.raw(), c_int::from(brokers)) };
         let raw = NonNull::new(raw).ok_or_else(|| {

@@ -21,7 +21,9 @@ use tidemill_topology::time::Timestamp;
 
 use super::{CALL, PATIENCE, PURGE, StreamThread};
 use crate::config::ProcessingGuarantee;
-use crate::kafka::{Cluster, Committed, Consumer, KafkaError, Offset, Outgoing, Producer, TopicPartition};
+use crate::kafka::{
+    Cluster, Committed, Consumer, KafkaError, Offset, Outgoing, Producer, TopicPartition,
+};
 use crate::runtime::collector::now_ms;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::restore::{OpenStores, Work};
@@ -34,10 +36,14 @@ impl<C: Cluster> StreamThread<C> {
 
     pub(super) fn commit_is_due(&mut self) -> bool {
         let interval = self.last_commit.elapsed() >= self.config.commit_interval;
-        let dirty: usize =
-            self.tasks.values().filter_map(|task| task.stores.as_ref()).map(|stores| stores.dirty_bytes()).sum();
-        let full =
-            dirty > self.config.write_set_max_bytes || self.collector.open_bytes > self.config.transaction_max_bytes;
+        let dirty: usize = self
+            .tasks
+            .values()
+            .filter_map(|task| task.stores.as_ref())
+            .map(|stores| stores.dirty_bytes())
+            .sum();
+        let full = dirty > self.config.write_set_max_bytes
+            || self.collector.open_bytes > self.config.transaction_max_bytes;
         if !interval && !full {
             return false;
         }
@@ -131,15 +137,18 @@ impl<C: Cluster> StreamThread<C> {
     pub(super) fn commit_transaction(&mut self, offsets: &[Committed]) -> Result<(), RuntimeError> {
         // 4. The broker checks nothing of an empty identity, so it is checked here.
         let group = self.consumer.group_metadata();
-        let same = self.identity.as_ref().is_some_and(|identity| identity.member_id == group.member_id);
+        let same =
+            self.identity.as_ref().is_some_and(|identity| identity.member_id == group.member_id);
         if !offsets.is_empty() {
             if self.consumer.assignment_lost() || !group.is_member() || !same {
                 return Err(RuntimeError::IdentityChanged);
             }
-            patiently(|| self.collector.producer().send_offsets(offsets, &group, CALL))?;
+            patiently(self.patience(), || {
+                self.collector.producer().send_offsets(offsets, &group, CALL)
+            })?;
         }
         // 3 and 5. Committing waits for every delivery first, and fails if one failed.
-        let result = patiently(|| self.collector.producer().commit(CALL));
+        let result = patiently(self.patience(), || self.collector.producer().commit(CALL));
         self.collector.producer().poll(Duration::ZERO);
         match result {
             Ok(()) => Ok(()),
@@ -149,7 +158,7 @@ impl<C: Cluster> StreamThread<C> {
 
     /// Steps 3 to 5 under at-least-once: no transaction, so outputs first, offsets second.
     pub(super) fn commit_offsets(&mut self, offsets: &[Committed]) -> Result<(), RuntimeError> {
-        patiently(|| self.collector.producer().flush(CALL))?;
+        patiently(self.patience(), || self.collector.producer().flush(CALL))?;
         if let Some(error) = self.delivery_error() {
             return Err(error);
         }
@@ -159,9 +168,19 @@ impl<C: Cluster> StreamThread<C> {
         Ok(())
     }
 
+    /// How long calls with an open outcome are repeated: not long when told to stop, as what is
+    /// not committed is aborted and done again at the next start.
+    fn patience(&self) -> Duration {
+        if self.links.stop.load(Ordering::Relaxed) { CALL } else { PATIENCE }
+    }
+
     pub(super) fn delivery_error(&mut self) -> Option<RuntimeError> {
         let (partition, error) = self.collector.producer().deliveries().take_error()?;
-        Some(RuntimeError::Delivery { topic: partition.topic.to_string(), partition: partition.partition, error })
+        Some(RuntimeError::Delivery {
+            topic: partition.topic.to_string(),
+            partition: partition.partition,
+            error,
+        })
     }
 
     pub(super) fn apply(&mut self, offsets: &[Committed]) -> Result<(), RuntimeError> {
@@ -175,10 +194,14 @@ impl<C: Cluster> StreamThread<C> {
                 let Some(changelog) = changelog else { continue };
                 let index = StoreIndex(at);
                 let next = if changelog.is_input {
-                    inputs.iter().find(|input| *input.topic == *changelog.topic).map(|input| input.offset)
+                    inputs
+                        .iter()
+                        .find(|input| *input.topic == *changelog.topic)
+                        .map(|input| input.offset)
                 } else {
                     let topic = self.collector.producer().topic(&changelog.topic)?;
-                    let delivered = self.collector.producer().deliveries().highest(topic, task.id.partition);
+                    let delivered =
+                        self.collector.producer().deliveries().highest(topic, task.id.partition);
                     delivered.map(|offset| offset.next().0)
                 };
                 // Nothing delivered yet: the position of the restore stays.
@@ -276,7 +299,7 @@ impl<C: Cluster> StreamThread<C> {
 
     pub(super) fn end_transaction(&mut self, new_producer: bool) -> Result<(), RuntimeError> {
         let aborted = if self.in_transaction && !new_producer {
-            patiently(|| self.collector.producer().abort(CALL))
+            patiently(self.patience(), || self.collector.producer().abort(CALL))
         } else {
             if self.config.guarantee == ProcessingGuarantee::AtLeastOnce {
                 self.collector.producer().purge();
@@ -321,11 +344,14 @@ impl<C: Cluster> StreamThread<C> {
 }
 
 /// Repeats a call whose outcome is open, with the same arguments, until it is known or too late.
-fn patiently(mut call: impl FnMut() -> Result<(), KafkaError>) -> Result<(), KafkaError> {
+fn patiently(
+    patience: Duration,
+    mut call: impl FnMut() -> Result<(), KafkaError>,
+) -> Result<(), KafkaError> {
     let started = Instant::now();
     loop {
         match call() {
-            Err(error) if error.class().is_retriable() && started.elapsed() < PATIENCE => {
+            Err(error) if error.class().is_retriable() && started.elapsed() < patience => {
                 tracing::warn!(%error, "repeating the call");
             }
             result => return result,

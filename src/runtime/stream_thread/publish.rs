@@ -17,7 +17,11 @@ use crate::status::{PartitionStatus, StoreStatus, TaskState, TaskStatus};
 impl<C: Cluster> StreamThread<C> {
     /// Queries see committed state alone: they are answered when nothing is uncommitted.
     pub(super) fn answer_requests(&mut self) {
-        if self.tasks.values().any(|task| task.stores.as_ref().is_some_and(|stores| stores.has_uncommitted())) {
+        if self
+            .tasks
+            .values()
+            .any(|task| task.stores.as_ref().is_some_and(|stores| stores.has_uncommitted()))
+        {
             return;
         }
         while let Ok(request) = self.links.requests.try_recv() {
@@ -66,7 +70,8 @@ impl<C: Cluster> StreamThread<C> {
             (true, true) => "restoring",
             (true, false) => "running",
         };
-        self.shared.set_thread(&self.config.name, ThreadView { state, assigned: self.assigned, tasks });
+        self.shared
+            .set_thread(&self.config.name, ThreadView { state, assigned: self.assigned, tasks });
     }
 }
 
@@ -85,7 +90,8 @@ fn status<C: Consumer>(
         .map(|(at, input)| {
             let position = input.next.map(|offset| offset.0);
             let end = consumer.known_end(&input.partition);
-            let lag = end.zip(input.next).map(|(end, next)| u64::try_from(end.0 - next.0).unwrap_or(0));
+            let lag =
+                end.zip(input.next).map(|(end, next)| u64::try_from(end.0 - next.0).unwrap_or(0));
             input.metrics.set_buffered(task.buffered_of(at));
             if let Some(lag) = lag {
                 input.metrics.set_lag(lag);
@@ -138,4 +144,3 @@ fn status<C: Consumer>(
         processed: task.processed,
     }
 }
-

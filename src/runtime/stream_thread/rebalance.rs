@@ -12,13 +12,13 @@ use tidemill_topology::graph::TaskId;
 
 use super::{CALL, MessageOf, StreamThread};
 use crate::kafka::{
-    Cluster, Committed, Consumer, ErrorClass, Event, GroupMetadata, Isolation, KafkaError, Offset, OffsetSpec,
+    Cluster, Committed, Consumer, Event, GroupMetadata, Isolation, KafkaError, Offset, OffsetSpec,
     StartAt, TopicPartition,
 };
 use crate::runtime::active_task::ActiveTask;
 use crate::runtime::collector::TaskHost;
 use crate::runtime::commit_metadata;
-use crate::runtime::error::RuntimeError;
+use crate::runtime::error::{Reaction, RuntimeError};
 use crate::runtime::restore::{Done, OpenStores, Work};
 use crate::status::TaskState;
 
@@ -52,32 +52,45 @@ impl<C: Cluster> StreamThread<C> {
                 tracing::warn!(thread = self.config.name, %error, "the group gave this member up");
                 Ok(())
             }
-            Event::Error { partition, error } => match error.class() {
-                ErrorClass::Fenced | ErrorClass::Fatal | ErrorClass::Authorization => {
-                    self.consumer.fatal_error().map_or(Ok(()), Err)?;
-                    tracing::error!(thread = self.config.name, ?partition, %error, "consumer");
-                    Ok(())
+            Event::Error { partition, error } => {
+                if let Some(fatal) = self.consumer.fatal_error() {
+                    return Err(RuntimeError::Consumer(fatal));
                 }
-                _ => {
-                    tracing::warn!(thread = self.config.name, ?partition, %error, "consumer");
-                    Ok(())
-                }
-            },
+                tracing::warn!(thread = self.config.name, ?partition, %error, "consumer");
+                self.shared.client().error("consumer");
+                Ok(())
+            }
             Event::EndOfPartition { .. } => Ok(()),
         }
     }
 
     /// Rebalance: new tasks. They are assigned at once, paused, and run when they are restored.
-    pub(super) fn assign(&mut self, partitions: &[TopicPartition], identity: GroupMetadata) -> Result<(), RuntimeError> {
+    pub(super) fn assign(
+        &mut self,
+        partitions: &[TopicPartition],
+        identity: GroupMetadata,
+    ) -> Result<(), RuntimeError> {
         self.shared.client().rebalanced();
+        let other = self.identity.as_ref().is_some_and(|old| old.member_id != identity.member_id);
         self.identity = Some(identity);
         self.assigned = true;
+        if other && !self.tasks.is_empty() {
+            // The client rejoined under a new identity without a word of loss: what was not
+            // committed meanwhile may have been another's to commit.
+            self.rollback(false)?;
+        }
         let mut starts = Vec::new();
         for lead in partitions {
             let Some(id) = self.plan.task(lead) else { continue };
             let metrics = self.shared.metrics.task(&id.to_string());
-            let mut task =
-                ActiveTask::new(id, &self.topology, &self.handlers, &self.plan, &mut self.consumer, metrics)?;
+            let mut task = ActiveTask::new(
+                id,
+                &self.topology,
+                &self.handlers,
+                &self.plan,
+                &mut self.consumer,
+                metrics,
+            )?;
             for (at, input) in task.inputs.iter().enumerate() {
                 if input.slot.index() >= self.slots.len() {
                     self.slots.resize(input.slot.index() + 1, None);
@@ -93,7 +106,11 @@ impl<C: Cluster> StreamThread<C> {
             self.request(Work::Restore { task: id, stores: None })?;
         }
         self.consumer.incremental_assign(&starts)?;
-        let ids: Vec<String> = partitions.iter().filter_map(|lead| self.plan.task(lead)).map(|id| id.to_string()).collect();
+        let ids: Vec<String> = partitions
+            .iter()
+            .filter_map(|lead| self.plan.task(lead))
+            .map(|id| id.to_string())
+            .collect();
         tracing::info!(thread = self.config.name, tasks = ids.join(" "), "assigned");
         self.publish();
         Ok(())
@@ -112,7 +129,10 @@ impl<C: Cluster> StreamThread<C> {
 
     /// Rebalance: tasks are gone already. Nothing may be committed.
     pub(super) fn lose(&mut self, partitions: &[TopicPartition]) -> Result<(), RuntimeError> {
-        tracing::warn!(thread = self.config.name, "partitions lost; what was not committed is dropped");
+        tracing::warn!(
+            thread = self.config.name,
+            "partitions lost; what was not committed is dropped"
+        );
         self.assigned = false;
         self.identity = None;
         let lost: Vec<TaskId> = partitions.iter().filter_map(|lead| self.plan.task(lead)).collect();
@@ -145,6 +165,7 @@ impl<C: Cluster> StreamThread<C> {
         if task.state == TaskState::Restoring {
             self.cancel_restore(id);
         }
+        self.ready.retain(|ready| *ready != id);
         task.task.close();
         task.become_state(TaskState::Closed);
         if let Some(stores) = task.stores.take() {
@@ -172,7 +193,11 @@ impl<C: Cluster> StreamThread<C> {
         }
     }
 
-    pub(super) fn out_of_range(&mut self, partition: &TopicPartition, error: &KafkaError) -> Result<(), RuntimeError> {
+    pub(super) fn out_of_range(
+        &mut self,
+        partition: &TopicPartition,
+        error: &KafkaError,
+    ) -> Result<(), RuntimeError> {
         self.shared.client().error("out_of_range");
         if !self.config.skip_out_of_range {
             return Err(RuntimeError::InputOutOfRange {
@@ -189,14 +214,18 @@ impl<C: Cluster> StreamThread<C> {
     }
 
     pub(super) fn first_offset(&self, partition: &TopicPartition) -> Result<Offset, RuntimeError> {
-        let spec = if self.config.reset_to_earliest { OffsetSpec::Earliest } else { OffsetSpec::Latest };
+        let spec =
+            if self.config.reset_to_earliest { OffsetSpec::Earliest } else { OffsetSpec::Latest };
         let partitions = std::slice::from_ref(partition);
         let found = self.consumer.list_offsets(partitions, spec, Isolation::ReadCommitted, CALL)?;
         Ok(found.first().and_then(|end| end.offset).unwrap_or_default())
     }
 
     pub(super) fn request(&self, work: Work) -> Result<(), RuntimeError> {
-        self.links.work.send(work).map_err(|_| RuntimeError::ThreadDied(format!("{}-restore", self.config.name)))
+        self.links
+            .work
+            .send(work)
+            .map_err(|_| RuntimeError::ThreadDied(format!("{}-restore", self.config.name)))
     }
 
     pub(super) fn take_restored(&mut self) -> Result<(), RuntimeError> {
@@ -234,14 +263,28 @@ impl<C: Cluster> StreamThread<C> {
                 Ok(())
             }
             Done::Cancelled { .. } => Ok(()),
-            Done::Failed { error, .. } => Err(error),
+            Done::Failed { task, error } => {
+                if error.reaction() == Reaction::Stop {
+                    return Err(error);
+                }
+                tracing::warn!(%task, %error, "restore failed; it begins anew");
+                self.shared.client().error(error.class());
+                if self.tasks.contains_key(&task) {
+                    self.request(Work::Restore { task, stores: None })?;
+                }
+                Ok(())
+            }
         }
     }
 
     /// Restore steps 3 and 6, for all tasks that are ready: one look at the committed offsets.
     pub(super) fn start_ready(&mut self) -> Result<(), RuntimeError> {
-        let partitions: Vec<TopicPartition> =
-            self.ready.iter().flat_map(|id| self.plan.inputs(*id)).map(|(_, partition)| partition).collect();
+        let partitions: Vec<TopicPartition> = self
+            .ready
+            .iter()
+            .flat_map(|id| self.plan.inputs(*id))
+            .map(|(_, partition)| partition)
+            .collect();
         let committed = match self.consumer.committed(&partitions, CALL) {
             Ok(committed) => committed,
             // A transaction with offsets of ours is still open somewhere: its end is waited for.
@@ -263,7 +306,11 @@ impl<C: Cluster> StreamThread<C> {
         Ok(())
     }
 
-    pub(super) fn start(&mut self, id: TaskId, committed: &BTreeMap<TopicPartition, Committed>) -> Result<(), RuntimeError> {
+    pub(super) fn start(
+        &mut self,
+        id: TaskId,
+        committed: &BTreeMap<TopicPartition, Committed>,
+    ) -> Result<(), RuntimeError> {
         let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
         let mut positions = Vec::new();
         for at in 0..task.inputs.len() {
@@ -271,6 +318,19 @@ impl<C: Cluster> StreamThread<C> {
             let found = committed.get(&partition);
             if let Some(times) = found.and_then(|found| commit_metadata::decode(&found.metadata)) {
                 task.task.restore_times(&times);
+            }
+            let kept = task
+                .stores
+                .as_ref()
+                .and_then(|stores| stores.input_offset(&partition.topic, partition.partition));
+            if let Some(kept) = kept
+                && found.is_none_or(|found| found.offset.0 < kept)
+            {
+                return Err(RuntimeError::OffsetsReset {
+                    partition: partition.to_string(),
+                    committed: found.map(|found| found.offset.0),
+                    kept,
+                });
             }
             let offset = match found {
                 Some(found) => found.offset,
@@ -287,7 +347,8 @@ impl<C: Cluster> StreamThread<C> {
             task.task.init(&mut host).map_err(|error| RuntimeError::Task { task: id, error })?;
         }
         self.consumer.seek(&positions, CALL)?;
-        let partitions: Vec<TopicPartition> = positions.into_iter().map(|(partition, _)| partition).collect();
+        let partitions: Vec<TopicPartition> =
+            positions.into_iter().map(|(partition, _)| partition).collect();
         self.consumer.resume(&partitions);
         task.become_state(TaskState::Running);
         self.tasks.insert(id, task);

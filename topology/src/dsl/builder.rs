@@ -20,6 +20,7 @@ use crate::operators::pass_through::PassThrough;
 use crate::operators::sink::{Partitioner, Sink, Target};
 use crate::operators::source::Source;
 use crate::operators::table_source::TableSource;
+use crate::operators::table_state::TableState;
 use crate::serde::SerdeRef;
 
 /// Writes a logical node's physical ones below the named parents.
@@ -285,8 +286,10 @@ impl StreamsBuilder {
                             value: settings.value.clone(),
                             extractor: settings.extractor.clone(),
                             times: vec![(topic_name.clone(), wiring.time_slot())],
-                            store: kept_name.as_deref().map(|name| wiring.timestamped(name)).transpose()?,
-                            send_old,
+                            table: TableState {
+                                store: kept_name.as_deref().map(|name| wiring.timestamped(name)).transpose()?,
+                                send_old,
+                            },
                             children: wiring.children(),
                         }))
                     }),

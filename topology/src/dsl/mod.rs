@@ -12,5 +12,6 @@ pub mod stores;
 pub mod stream;
 pub mod stream_table;
 pub mod table;
+pub mod to_table;
 pub mod windowed;
 pub mod windows;

@@ -448,7 +448,7 @@ impl<K: 'static, V: 'static> KStream<K, V> {
     }
 
     /// Writes the stream to an internal topic and reads it back, so that records of one key meet in
-    /// one task.
+    /// one task. Records with a null key go no further, uncounted.
     ///
     /// ```
     /// # use tidemill_topology::prelude::*;
@@ -469,7 +469,7 @@ impl<K: 'static, V: 'static> KStream<K, V> {
             value: repartitioned.value,
             partitions: repartitioned.partitions,
             partitioner: repartitioned.partitioner,
-            skip_null_keys: false,
+            skip_null_keys: true,
         };
         self.through(&prefix, !given, key, value, settings)
     }

@@ -11,5 +11,7 @@ pub mod sink;
 pub mod source;
 pub mod stream_table_join;
 pub mod table_source;
+pub mod table_state;
 pub mod to_stream;
+pub mod to_table;
 pub mod windowed_aggregate;

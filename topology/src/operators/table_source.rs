@@ -1,9 +1,7 @@
 //! `table`: keeps the latest value of each key of a topic.
 //!
-//! Keeps: key -> timestamp and value, in the table's store, if any operator below needs it.
-//! Changelog: compacted, or the source topic itself. An out-of-order update is applied like any
-//! other. Drops, counted: records with a null key; records that cannot be deserialized where the
-//! handler continues; negative timestamps.
+//! Keeps: what [`TableState`] keeps. Drops, counted: records with a null key; records that cannot be
+//! deserialized where the handler continues; negative timestamps.
 
 use std::sync::Arc;
 
@@ -11,9 +9,9 @@ use crate::error::Result;
 use crate::node::{Children, Context, DropReason, RawInput, TimeSlot};
 use crate::operators::change::Change;
 use crate::operators::source::{TimestampExtractor, event_time, read_part};
+use crate::operators::table_state::TableState;
 use crate::record::Record;
 use crate::serde::SerdeRef;
-use crate::store::key_value::TimestampedHandle;
 
 /// Reads a topic as a table.
 pub(crate) struct TableSource<K, V> {
@@ -21,8 +19,7 @@ pub(crate) struct TableSource<K, V> {
     pub(crate) value: SerdeRef<V>,
     pub(crate) extractor: Option<Arc<TimestampExtractor<K, V>>>,
     pub(crate) times: Vec<(String, TimeSlot)>,
-    pub(crate) store: Option<TimestampedHandle<K, V>>,
-    pub(crate) send_old: bool,
+    pub(crate) table: TableState<K, V>,
     pub(crate) children: Children<K, Change<V>>,
 }
 
@@ -56,15 +53,7 @@ impl<K: 'static, V: 'static> RawInput for TableSource<K, V> {
             )?,
         };
         let Some(timestamp) = timestamp else { return Ok(()) };
-        let mut old = None;
-        if let Some(handle) = &self.store {
-            let mut store = ctx.timestamped(handle);
-            if self.send_old {
-                old = store.get(key_bytes)?.map(|entry| entry.value);
-            }
-            store.put(key_bytes, new.as_ref(), timestamp)?;
-        }
-        let change = Change::latest(old, new);
+        let change = self.table.update(key_bytes, new, timestamp, ctx)?;
         self.children.forward(Record { key: &key, value: &change, timestamp, headers: source.headers }, ctx)
     }
 }

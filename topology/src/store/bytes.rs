@@ -79,6 +79,14 @@ pub trait BytesStore: Send {
     /// As [`put`](Self::put).
     fn delete(&mut self, key: &[u8], timestamp: Timestamp) -> Result;
 
+    /// Removes a key that the caller knows is there: the store need not look for it.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    fn remove(&mut self, key: &[u8], timestamp: Timestamp) -> Result {
+        self.delete(key, timestamp)
+    }
+
     /// Visits a range of keys in order, until the end or until `visit` breaks.
     ///
     /// # Errors

@@ -1,0 +1,7 @@
+//! Streams aggregated together.
+
+use super::Declare;
+
+pub fn find(_: &str) -> Option<Declare> {
+    None
+}

@@ -1,0 +1,7 @@
+//! Timestamps, punctuations, and versions.
+
+use super::Declare;
+
+pub fn find(_: &str) -> Option<Declare> {
+    None
+}

@@ -1,0 +1,30 @@
+//! `to_table`: takes each record of a stream as an update of its key; null deletes.
+//!
+//! Keeps: what [`TableState`] keeps. Drops, counted: records with a null key.
+
+use crate::error::Result;
+use crate::node::{Children, Context, DropReason, Operator};
+use crate::operators::change::Change;
+use crate::operators::table_state::TableState;
+use crate::record::Record;
+use crate::serde::{SerdeRef, write};
+
+/// Turns records into changes.
+pub(crate) struct ToTable<K, V> {
+    pub(crate) key: SerdeRef<K>,
+    pub(crate) table: TableState<K, V>,
+    pub(crate) key_bytes: Vec<u8>,
+    pub(crate) children: Children<K, Change<V>>,
+}
+
+impl<K: 'static, V: Clone + 'static> Operator<K, Option<V>> for ToTable<K, V> {
+    fn process(&mut self, record: Record<'_, K, Option<V>>, ctx: &mut Context<'_>) -> Result {
+        let key = write(&*self.key, record.key, &mut self.key_bytes).map_err(crate::error::Error::processing)?;
+        let Some(key) = key else {
+            ctx.drop_record(DropReason::NullKey);
+            return Ok(());
+        };
+        let change = self.table.update(key, record.value.clone(), record.timestamp, ctx)?;
+        self.children.forward(record.with_value(&change), ctx)
+    }
+}
