@@ -1,4 +1,6 @@
 //! Tests that need no broker.
 
 mod borders;
+mod exchange;
 mod goldens_files;
+mod replay;

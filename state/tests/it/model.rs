@@ -16,6 +16,7 @@ pub enum Step {
     Put(Vec<u8>, Vec<u8>),
     Insert(Vec<u8>, Vec<u8>),
     Delete(Vec<u8>),
+    Remove(Vec<u8>),
     Get(Vec<u8>),
     Scan(Vec<u8>, Option<Vec<u8>>, bool, usize),
     DeleteRange(Vec<u8>, Vec<u8>),
@@ -153,6 +154,11 @@ impl World {
                     self.note(key, None);
                 }
             }
+            Step::Remove(key) if self.live.contains_key(&key) => {
+                self.stores().store(STORE).unwrap().remove(&key, now).unwrap();
+                self.note(key, None);
+            }
+            Step::Remove(_) => {}
             Step::Get(key) => {
                 let found = self.stores().store(STORE).unwrap().get(&key).unwrap().map(<[u8]>::to_vec);
                 same("get", &found, &self.live.get(&key).cloned())?;

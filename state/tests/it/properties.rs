@@ -31,7 +31,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         30 => (key(), value()).prop_map(|(key, value)| Step::Put(key, value)),
         15 => (key(), value()).prop_map(|(key, value)| Step::Insert(key, value)),
-        20 => key().prop_map(Step::Delete),
+        15 => key().prop_map(Step::Delete),
+        10 => key().prop_map(Step::Remove),
         20 => key().prop_map(Step::Get),
         8 => (key(), option::of(key()), any::<bool>(), 1..20_usize)
             .prop_map(|(from, to, backward, limit)| Step::Scan(from, to, backward, limit)),

@@ -34,8 +34,7 @@ fn no_trade_is_lost_to_kills_under_at_least_once() {
     println!("seed {seed:#x}");
     let mut random = StdRng::seed_from_u64(seed);
     let market = Market::open(&KafkaCluster::shared().bootstrap(), 2);
-    let settings =
-        [("processing.guarantee", "at_least_once"), ("state.flush.interval.ms", "300")];
+    let settings = [("processing.guarantee", "at_least_once"), ("state.flush.interval.ms", "300")];
     let mut rounds = (0..PAIRS).collect::<Vec<_>>();
     let last = rounds.split_off(PAIRS * KILLS / (KILLS + 1));
     for round in rounds.chunks(rounds.len() / KILLS) {

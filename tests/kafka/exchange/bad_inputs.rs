@@ -38,7 +38,8 @@ fn spelled(id: &str, field: &str, text: &str) -> Vec<u8> {
 
 /// Every kind of bad input, with the id of the order where it has one.
 fn inputs() -> Vec<(&'static str, Option<Vec<u8>>, Fate)> {
-    let with = |id, field: &'static str, value: Value| Some(order(id, |order| order[field] = value));
+    let with =
+        |id, field: &'static str, value: Value| Some(order(id, |order| order[field] = value));
     let as_text = |id, field, text| Some(spelled(id, field, text));
     let large = "x".repeat(1 << 20);
     let truncated = order("truncated", |_| ());

@@ -122,8 +122,7 @@ fn crash(point: Point, settings: &Path) -> ! {
         commits: Arc::default(),
     };
     let topology = topology.expect("a topology");
-    let streams =
-        Streams::start_on(cluster, topology, &config, on_errors).expect("an instance");
+    let streams = Streams::start_on(cluster, topology, &config, on_errors).expect("an instance");
     panic!("it ended without a crash: {:?}", streams.join());
 }
 

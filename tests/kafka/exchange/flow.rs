@@ -77,7 +77,9 @@ pub fn generated(count: usize, seed: u64) -> Vec<Sent> {
         let earlier = (kind < 20 && !placed.is_empty())
             .then(|| placed[random.random_range(0..placed.len())].clone());
         let (asset, value) = match earlier {
-            Some((asset, order, investor)) if kind < 12 => (asset, cancel(asset, &order, &investor)),
+            Some((asset, order, investor)) if kind < 12 => {
+                (asset, cancel(asset, &order, &investor))
+            }
             Some((asset, order, _)) => (asset, replace(&mut random, asset, &order)),
             None => {
                 let asset = random.random_range(0..ASSETS);

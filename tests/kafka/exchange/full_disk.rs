@@ -20,10 +20,8 @@ impl SmallDisk {
     fn mount(folder: &Path, mebibytes: u32) -> Option<Self> {
         std::fs::create_dir_all(folder).expect("a folder in a folder of our own");
         let size = format!("size={mebibytes}m");
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
-            .arg(folder)
-            .output();
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder).output();
         mount.is_ok_and(|mount| mount.status.success()).then(|| Self(folder.to_owned()))
     }
 

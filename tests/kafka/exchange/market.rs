@@ -193,7 +193,8 @@ impl Running {
     /// Changelog records that it read to restore its stores, by its log.
     pub fn restored(&self) -> u64 {
         let log = self.process.log();
-        let lines = log.lines().filter(|line| line.contains(" restored ") && line.contains("task="));
+        let lines =
+            log.lines().filter(|line| line.contains(" restored ") && line.contains("task="));
         lines.filter_map(|line| line.split("records=").nth(1)).map(leading_number).sum()
     }
 

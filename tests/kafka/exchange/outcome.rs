@@ -59,7 +59,8 @@ impl Outcome {
         positions: Vec<(String, Value)>,
     ) -> Self {
         let candles = candles.into_iter();
-        let candles = candles.map(|(key, value)| (format!("{key}@{}", value["window_start"]), value));
+        let candles =
+            candles.map(|(key, value)| (format!("{key}@{}", value["window_start"]), value));
         Self {
             trades: by_asset(trades),
             updates: by_asset(updates),
@@ -97,7 +98,8 @@ fn parsed(record: &Received) -> (String, Value) {
 }
 
 fn records_in(path: &Path) -> Vec<(String, Value)> {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text =
+        fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     text.lines()
         .map(|line| {
             let mut record: Value = serde_json::from_str(line).expect("a record as JSON");
@@ -124,7 +126,8 @@ fn compare_sequences(
     found: &mut Vec<String>,
 ) {
     let empty = Vec::new();
-    let assets = expected.keys().chain(actual.keys().filter(|asset| !expected.contains_key(*asset)));
+    let assets =
+        expected.keys().chain(actual.keys().filter(|asset| !expected.contains_key(*asset)));
     for asset in assets {
         let wanted = expected.get(asset).unwrap_or(&empty);
         let got = actual.get(asset).unwrap_or(&empty);
@@ -174,9 +177,7 @@ mod tests {
     use super::*;
 
     fn outcome() -> Outcome {
-        let trade = |number: u32| {
-            json!({"trade_id": format!("a-{number}"), "asset_id": "a", "price": 5.0, "shares": number})
-        };
+        let trade = |number: u32| json!({"trade_id": format!("a-{number}"), "asset_id": "a", "price": 5.0, "shares": number});
         let trades = (1..=5).map(|number| ("a".to_owned(), trade(number))).collect();
         let updates = vec![("a".to_owned(), json!({"asset_id": "a", "order_id": "1"}))];
         let candles = vec![("a".to_owned(), json!({"window_start": 0, "volume": 15}))];
@@ -202,7 +203,10 @@ mod tests {
         let lost = after(|trades| drop(trades.remove(2)));
         assert!(lost.contains("lost: ") && lost.contains("a-3"), "{lost}");
         let repeated = after(|trades| trades.insert(2, trades[2].clone()));
-        assert!(repeated.contains("2 times instead of 1") && repeated.contains("a-3"), "{repeated}");
+        assert!(
+            repeated.contains("2 times instead of 1") && repeated.contains("a-3"),
+            "{repeated}"
+        );
         let changed = after(|trades| trades[2]["shares"] = json!(4));
         assert!(changed.contains("never to be") && changed.contains("lost"), "{changed}");
         let moved = after(|trades| trades.swap(1, 2));

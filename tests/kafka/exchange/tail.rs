@@ -57,7 +57,8 @@ impl Tail {
         // An end that was met before is not told again, so quiet has to do for it.
         let mut quiet = Instant::now();
         let mut ends = HashSet::new();
-        while quiet.elapsed() < Duration::from_millis(100) && ends.len() < self.partitions as usize {
+        while quiet.elapsed() < Duration::from_millis(100) && ends.len() < self.partitions as usize
+        {
             let before = self.seen;
             ends.extend(self.poll());
             if self.seen > before {

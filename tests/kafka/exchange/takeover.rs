@@ -35,7 +35,11 @@ fn the_other_instance_finishes_what_a_killed_one_began() {
     thread::scope(|scope| {
         scope.spawn(|| {
             for slice in before.chunks(500).chain(after.chunks(500)) {
-                produce(market.bootstrap(), &market.topic("orders"), slice.iter().map(Sent::record));
+                produce(
+                    market.bootstrap(),
+                    &market.topic("orders"),
+                    slice.iter().map(Sent::record),
+                );
                 thread::sleep(Duration::from_millis(20));
             }
         });
