@@ -4,6 +4,7 @@
 //! workload must produce. Beyond those: `COMMIT_MS` (100), `LOG_LEVEL` (warn) and `EXTRA_CONFIG`,
 //! lines of TOML that are added to the configuration.
 
+mod json_object;
 mod matching;
 mod order;
 mod workloads;

@@ -5,13 +5,13 @@
 //! what remains rather than what is open and what is filled.
 
 use compact_str::CompactString;
-use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
 use tidemill::exchange::{
-    Action, CancelOrder, Command, Fill, MatchEngine, MatchEvents, Order, Outcome, ReplaceKeepsPlace,
-    ReplaceOrder, Rules, Status, Trade, validate_order,
+    Action, CancelOrder, Command, Fill, Kind, MatchEngine, MatchEvents, Order, Outcome, Price,
+    ReplaceKeepsPlace, ReplaceOrder, Rules, Status, Trade,
 };
 use tidemill::prelude::*;
+
+use crate::json_object::JsonObject;
 
 /// The store of resting orders.
 pub const BOOKS: &str = "books";
@@ -25,23 +25,12 @@ pub enum Event {
 }
 
 /// A value of the `order-updates` topic.
-#[derive(Serialize)]
 pub struct Update {
     order_id: CompactString,
     asset_id: CompactString,
-    status: State,
+    /// One of OPEN, PARTIALLY_FILLED, FILLED, CANCELLED, REJECTED.
+    status: &'static str,
     remaining: i64,
-}
-
-/// The benchmark's words for what an order is.
-#[derive(Clone, Copy, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-enum State {
-    Open,
-    PartiallyFilled,
-    Filled,
-    Cancelled,
-    Rejected,
 }
 
 /// Writes events as JSON; they are never read back.
@@ -50,10 +39,14 @@ pub struct EventJson;
 impl Serde<Event> for EventJson {
     fn serialize(&self, event: &Event, out: &mut Vec<u8>) -> SerdeResult {
         match event {
-            Event::Trade(trade) => serde_json::to_writer(out, &BenchTrade(trade.as_fill()))?,
-            Event::Update(update) => serde_json::to_writer(out, update)?,
+            Event::Trade(trade) => write_trade(&trade.as_fill(), JsonObject::open(out)),
+            Event::Update(update) => JsonObject::open(out)
+                .text("order_id", &update.order_id)?
+                .text("asset_id", &update.asset_id)?
+                .text("status", update.status)?
+                .number("remaining", update.remaining)?
+                .close(),
         }
-        Ok(())
     }
 
     fn deserialize(&self, _: &[u8]) -> SerdeResult<Event> {
@@ -61,27 +54,19 @@ impl Serde<Event> for EventJson {
     }
 }
 
-/// A trade with the fields that the benchmark asks for.
-struct BenchTrade<'a>(Fill<'a>);
-
-impl Serialize for BenchTrade<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let fill = &self.0;
-        let (buyer, seller) = (fill.buyer(), fill.seller());
-        let trade_id = compact_str::format_compact!("{}", fill.trade_id());
-        let mut json = serializer.serialize_struct("Trade", 10)?;
-        json.serialize_field("trade_id", &trade_id)?;
-        json.serialize_field("asset_id", fill.asset_id)?;
-        json.serialize_field("price", &fill.price)?;
-        json.serialize_field("shares", &fill.shares)?;
-        json.serialize_field("buyer_id", buyer.investor_id)?;
-        json.serialize_field("seller_id", seller.investor_id)?;
-        json.serialize_field("buy_order_id", buyer.order_id)?;
-        json.serialize_field("sell_order_id", seller.order_id)?;
-        json.serialize_field("maker_order_id", fill.maker.order_id)?;
-        json.serialize_field("taker_order_id", fill.taker.order_id)?;
-        json.end()
-    }
+fn write_trade(fill: &Fill<'_>, mut json: JsonObject<'_>) -> SerdeResult {
+    let (buyer, seller) = (fill.buyer(), fill.seller());
+    json.text("trade_id", &compact_str::format_compact!("{}", fill.trade_id()))?
+        .text("asset_id", fill.asset_id)?
+        .number("price", fill.price)?
+        .number("shares", fill.shares)?
+        .text("buyer_id", buyer.investor_id)?
+        .text("seller_id", seller.investor_id)?
+        .text("buy_order_id", buyer.order_id)?
+        .text("sell_order_id", seller.order_id)?
+        .text("maker_order_id", fill.maker.order_id)?
+        .text("taker_order_id", fill.taker.order_id)?
+        .close()
 }
 
 /// Matches orders against the books of its task.
@@ -118,7 +103,7 @@ impl Processor<CompactString, Order> for Match {
             let update = Update {
                 order_id: own_id.into(),
                 asset_id: order.asset_id.clone(),
-                status: State::Rejected,
+                status: "REJECTED",
                 remaining: order.shares.max(0),
             };
             return ctx.forward(record.with_value(&Event::Update(update)));
@@ -137,7 +122,8 @@ impl Processor<CompactString, Order> for Match {
 
 /// Whether a NEW order may enter; the benchmark does not ask what its investor owns.
 fn is_sound(order: &Order) -> bool {
-    order.shares > 0 && validate_order(&Order { current_shares: None, ..order.clone() }).is_ok()
+    let priced = order.kind == Kind::Market || order.price.is_some_and(Price::is_positive);
+    order.shares > 0 && priced
 }
 
 /// Forwards what the engine says, with the key, time and headers of the command.
@@ -153,13 +139,10 @@ impl MatchEvents<CompactString, Event> for Forward<'_> {
 
     fn update(&mut self, outcome: &Outcome<'_>, ctx: &mut Context<'_, '_>) -> Result {
         let status = match outcome.status {
-            Status::Accepted | Status::Replaced => State::Open,
+            Status::Accepted | Status::Replaced => "OPEN",
             // Of its own order the benchmark says whether it rests, of others that they traded.
-            Status::PartiallyFilled if outcome.order_id == self.own_id => State::Open,
-            Status::PartiallyFilled => State::PartiallyFilled,
-            Status::Filled => State::Filled,
-            Status::Cancelled => State::Cancelled,
-            Status::Rejected => State::Rejected,
+            Status::PartiallyFilled if outcome.order_id == self.own_id => "OPEN",
+            other => other.as_str(),
         };
         let update = Update {
             order_id: outcome.order_id.into(),

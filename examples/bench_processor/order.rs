@@ -1,84 +1,11 @@
-//! The benchmark's records, written as any user of the library would: plain types with serde.
+//! What `passthrough` and `join` make of an order.
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
+use tidemill::exchange::{Amount, Order, Price};
+use tidemill::prelude::{Serde, SerdeResult};
 
-/// A value of the `orders` topic, with the benchmark's defaults.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Order {
-    /// Names the order.
-    pub order_id: CompactString,
-    /// Who sends it.
-    pub investor_id: CompactString,
-    /// What it trades.
-    pub asset_id: CompactString,
-    /// How many shares the investor owns.
-    pub current_shares: i64,
-    /// How many shares to trade.
-    pub shares: i64,
-    /// For how much each; none for a market order.
-    #[serde(default)]
-    pub price: f64,
-    /// Which way.
-    #[serde(rename = "order_type")]
-    pub side: Side,
-    /// What is asked for.
-    #[serde(default)]
-    pub action: Action,
-    /// Whether there is a worst price.
-    #[serde(default)]
-    pub kind: Kind,
-    /// What becomes of shares that do not trade.
-    #[serde(default)]
-    pub time_in_force: TimeInForce,
-}
-
-/// Which way an order trades.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Side {
-    /// Wants shares.
-    Buy,
-    /// Wants money.
-    Sell,
-}
-
-/// What an order asks for.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Action {
-    /// Enter the book.
-    #[default]
-    New,
-    /// Leave it.
-    Cancel,
-    /// Change what rests there.
-    Replace,
-}
-
-/// Whether an order has a worst price.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Kind {
-    /// It has.
-    #[default]
-    Limit,
-    /// It has not.
-    Market,
-}
-
-/// What becomes of shares that find nobody to trade with.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum TimeInForce {
-    /// They rest.
-    #[default]
-    Gtc,
-    /// They are given up.
-    Ioc,
-    /// Nothing trades unless everything does.
-    Fok,
-}
+use crate::json_object::JsonObject;
 
 /// A value of the `assets` topic.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -89,77 +16,71 @@ pub struct Asset {
     pub tick: f64,
 }
 
-/// What `passthrough` writes: an order, all defaults filled in, and what it is worth.
-#[derive(Deserialize, Serialize)]
+/// An order and what it is worth.
 pub struct WithNotional {
-    order_id: CompactString,
-    investor_id: CompactString,
-    asset_id: CompactString,
-    current_shares: i64,
-    shares: i64,
-    price: f64,
-    order_type: Side,
-    action: Action,
-    kind: Kind,
-    time_in_force: TimeInForce,
-    notional: f64,
+    order: Order,
+    notional: Amount,
 }
 
 impl WithNotional {
     /// Adds price times shares.
     pub fn new(order: &Order) -> Self {
-        let order = order.clone();
-        Self {
-            // The benchmark's share counts are far below 2^53.
-            notional: order.price * order.shares as f64,
-            order_id: order.order_id,
-            investor_id: order.investor_id,
-            asset_id: order.asset_id,
-            current_shares: order.current_shares,
-            shares: order.shares,
-            price: order.price,
-            order_type: order.side,
-            action: order.action,
-            kind: order.kind,
-            time_in_force: order.time_in_force,
-        }
+        let price = order.price.unwrap_or(Price::ZERO);
+        Self { notional: price.times(order.shares), order: order.clone() }
     }
 }
 
-/// What `join` writes: an order, all defaults filled in, and its asset's data.
-#[derive(Deserialize, Serialize)]
+/// An order and its asset's data.
 pub struct WithAsset {
-    order_id: CompactString,
-    investor_id: CompactString,
-    asset_id: CompactString,
-    current_shares: i64,
-    shares: i64,
-    price: f64,
-    order_type: Side,
-    action: Action,
-    kind: Kind,
-    time_in_force: TimeInForce,
-    name: CompactString,
-    tick: f64,
+    order: Order,
+    asset: Asset,
 }
 
 impl WithAsset {
     /// Puts both together.
     pub fn new(order: &Order, asset: &Asset) -> Self {
-        let (order, asset) = (order.clone(), asset.clone());
-        Self {
-            order_id: order.order_id,
-            investor_id: order.investor_id,
-            asset_id: order.asset_id,
-            current_shares: order.current_shares,
-            shares: order.shares,
-            price: order.price,
-            order_type: order.side,
-            action: order.action,
-            kind: order.kind,
-            time_in_force: order.time_in_force,
-            name: asset.name,
-            tick: asset.tick,
-        }
+        Self { order: order.clone(), asset: asset.clone() }
     }
+}
+
+/// Writes the results as JSON, the order's defaults filled in; they are never read back.
+pub struct ResultJson;
+
+impl Serde<WithNotional> for ResultJson {
+    fn serialize(&self, value: &WithNotional, out: &mut Vec<u8>) -> SerdeResult {
+        order_fields(&value.order, out)?.number("notional", value.notional)?.close()
+    }
+
+    fn deserialize(&self, _: &[u8]) -> SerdeResult<WithNotional> {
+        Err("results are written only".into())
+    }
+}
+
+impl Serde<WithAsset> for ResultJson {
+    fn serialize(&self, value: &WithAsset, out: &mut Vec<u8>) -> SerdeResult {
+        let asset = &value.asset;
+        order_fields(&value.order, out)?
+            .text("name", &asset.name)?
+            .number("tick", asset.tick)?
+            .close()
+    }
+
+    fn deserialize(&self, _: &[u8]) -> SerdeResult<WithAsset> {
+        Err("results are written only".into())
+    }
+}
+
+fn order_fields<'o>(order: &Order, out: &'o mut Vec<u8>) -> SerdeResult<JsonObject<'o>> {
+    let mut json = JsonObject::open(out);
+    json.text("order_id", order.id())?
+        .text("investor_id", order.investor_id.as_deref().unwrap_or_default())?
+        .text("asset_id", &order.asset_id)?
+        .number("current_shares", order.current_shares.unwrap_or_default())?
+        .number("shares", order.shares)?
+        .number("price", order.price.unwrap_or(Price::ZERO))?
+        .text("order_type", order.side.map_or("", |side| side.as_str()))?
+        .text("action", order.action.as_str())?
+        .text("kind", order.kind.as_str())?
+        .text("time_in_force", order.time_in_force.as_str())?;
+    Ok(json)
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use compact_str::CompactString;
-use tidemill::exchange::{MatchEngine, OrderJson, Text};
+use tidemill::exchange::{MatchEngine, Order, OrderJson, Text};
 use tidemill::prelude::*;
 
 use crate::matching::{BOOKS, Event, EventJson, Match};
-use crate::order::{Asset, Order, WithAsset, WithNotional};
+use crate::order::{Asset, ResultJson, WithAsset, WithNotional};
 
 /// Where a workload reads and writes.
 pub struct Topics {
@@ -39,19 +39,19 @@ pub fn topology(workload: &str, topics: &Topics) -> Option<Result<Topology>> {
 }
 
 fn orders(builder: &StreamsBuilder, topics: &Topics) -> KStream<CompactString, Order> {
-    builder.stream(&topics.orders, Consumed::with(Text, Json::new()))
+    builder.stream(&topics.orders, Consumed::with(Text, OrderJson))
 }
 
 fn passthrough(builder: &StreamsBuilder, topics: &Topics) {
     orders(builder, topics)
         .filter(|_, order| order.shares > 0)
         .map_values(WithNotional::new)
-        .to(&topics.out, Produced::with(Text, Json::new()));
+        .to(&topics.out, Produced::with(Text, ResultJson));
 }
 
 fn count(builder: &StreamsBuilder, topics: &Topics, caching: bool) {
     orders(builder, topics)
-        .map(|_, order| (order.investor_id.clone(), Vec::new()))
+        .map(|_, order| (order.investor_id.clone().unwrap_or_default(), Vec::new()))
         .group_by_key(Grouped::with(Text, Bytes).named("by-investor"))
         .count(Materialized::named("count-by-investor", I64).caching(caching))
         .to_stream()
@@ -66,13 +66,13 @@ fn join(builder: &StreamsBuilder, topics: &Topics) {
     );
     orders(builder, topics)
         .join(&assets, |_, order, asset| WithAsset::new(order, asset), Joined::new())
-        .to(&topics.out, Produced::with(Text, Json::new()));
+        .to(&topics.out, Produced::with(Text, ResultJson));
 }
 
 fn window(builder: &StreamsBuilder, topics: &Topics) {
     let second = Duration::from_secs(1);
     orders(builder, topics)
-        .group_by_key(Grouped::with(Text, Json::new()))
+        .group_by_key(Grouped::with(Text, OrderJson))
         .windowed_by(TimeWindows::of(second))
         .count(Materialized::named("count-by-second", I64).caching(true))
         .to_stream()
@@ -81,9 +81,7 @@ fn window(builder: &StreamsBuilder, topics: &Topics) {
 
 fn matching(builder: &StreamsBuilder, topics: &Topics) {
     builder.add_state_store(MatchEngine::store(BOOKS));
-    let events = builder
-        .stream(&topics.orders, Consumed::with(Text, OrderJson))
-        .process(Match::new, &[BOOKS]);
+    let events = orders(builder, topics).process(Match::new, &[BOOKS]);
     let events_to = |topic| Produced::with(Text, EventJson).named(topic);
     events
         .filter(|_, event| matches!(event, Event::Trade(_)))

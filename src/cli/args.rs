@@ -47,9 +47,7 @@ pub struct SourceArgs {
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or("expected KEY=VALUE, as in threads=4")?;
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, as in threads=4")?;
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
@@ -238,10 +236,7 @@ mod tests {
 
     #[test]
     fn sources_may_stand_before_and_after_the_command() {
-        for line in [
-            "tidemill --set a=1=2 config check",
-            "tidemill config check --set a=1=2",
-        ] {
+        for line in ["tidemill --set a=1=2 config check", "tidemill config check --set a=1=2"] {
             let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
             assert_eq!(arguments.sources.set, [("a".to_owned(), "1=2".to_owned())]);
         }

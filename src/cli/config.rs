@@ -26,11 +26,7 @@ fn check(sources: &Sources, json: bool, changed: bool) -> Result<(), Failure> {
     let config = Config::from_settings(&settings)?;
     super::logging::filter(&config.log)?;
     let wanted = |origin: &Origin| !changed || *origin != Origin::Default;
-    output::write(&if json {
-        as_json(&settings, wanted)
-    } else {
-        as_lines(&settings, wanted)
-    })
+    output::write(&if json { as_json(&settings, wanted) } else { as_lines(&settings, wanted) })
 }
 
 /// `key = "value"  # origin`, aligned; the part before `#` is TOML.
@@ -40,11 +36,7 @@ fn as_lines(settings: &Settings, wanted: impl Fn(&Origin) -> bool) -> String {
         .filter(|(_, setting)| wanted(&setting.origin))
         .map(|(name, setting)| (format!("{name} = {:?}", setting.shown()), &setting.origin))
         .collect();
-    let width = lines
-        .iter()
-        .map(|(line, _)| line.chars().count())
-        .max()
-        .unwrap_or(0);
+    let width = lines.iter().map(|(line, _)| line.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for (line, origin) in lines {
         // Writing to a String cannot fail.

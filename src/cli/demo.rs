@@ -11,6 +11,7 @@ use tidemill::kafka::{
     Cluster, KafkaError, Librdkafka, MockCluster, Outgoing, ProduceError, Producer,
     ProducerSettings, TopicId,
 };
+use tidemill::metrics::ExchangeMetrics;
 use tidemill::runtime::streams::properties;
 use tidemill_topology::graph::Topology;
 use tidemill_topology::prelude::{Headers, Timestamp};
@@ -136,7 +137,7 @@ fn run_demo(
     let sent = sent?;
     let seconds = started.elapsed().as_secs_f64();
     output::write(&summary(sent, seconds, &metrics))?;
-    if metrics.get().is_none_or(|metrics| metrics.trades() == 0) {
+    if metrics.trades() == 0 {
         return Err(Failure::Failed(format!(
             "no trade was made of {sent} orders; run it longer (--seconds), and if that does not \
              help look at the log (--set log.level=info)"
@@ -146,24 +147,16 @@ fn run_demo(
 }
 
 /// The live counters, in a line.
-fn counters(sent: u64, metrics: &MetricsSlot) -> String {
-    let (trades, resting) = metrics
-        .get()
-        .map_or((0, 0), |metrics| (metrics.trades(), metrics.resting()));
+fn counters(sent: u64, metrics: &ExchangeMetrics) -> String {
+    let (trades, resting) = (metrics.trades(), metrics.resting());
     format!("{sent} orders sent, {trades} trades, {resting} orders resting")
 }
 
-fn summary(sent: u64, seconds: f64, metrics: &MetricsSlot) -> String {
-    let (trades, outcomes) = metrics
-        .get()
-        .map_or_else(Default::default, |metrics| {
-            (metrics.trades(), metrics.outcomes())
-        });
+fn summary(sent: u64, seconds: f64, metrics: &ExchangeMetrics) -> String {
+    let (trades, outcomes) = (metrics.trades(), metrics.outcomes());
     let handled: u64 = outcomes.values().sum();
-    let by_outcome: Vec<String> = outcomes
-        .iter()
-        .map(|(outcome, count)| format!("{outcome} {count}"))
-        .collect();
+    let by_outcome: Vec<String> =
+        outcomes.iter().map(|(outcome, count)| format!("{outcome} {count}")).collect();
     format!(
         "In {seconds:.1} s: {sent} orders sent, {handled} carried out or refused, {trades} trades.\n\
          Orders by outcome: {}.\n",

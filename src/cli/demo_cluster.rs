@@ -99,11 +99,7 @@ impl Admin for DemoAdmin {
         unsupported("delete topics")
     }
 
-    fn topic_config(
-        &self,
-        _: &str,
-        _: Duration,
-    ) -> Result<BTreeMap<String, String>, KafkaError> {
+    fn topic_config(&self, _: &str, _: Duration) -> Result<BTreeMap<String, String>, KafkaError> {
         unsupported("describe topic settings")
     }
 

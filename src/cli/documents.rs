@@ -15,12 +15,7 @@ use super::output;
 /// When standard output cannot be written.
 pub fn completions(args: &CompletionArgs) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(
-        args.shell,
-        &mut Arguments::command(),
-        "tidemill",
-        &mut script,
-    );
+    clap_complete::generate(args.shell, &mut Arguments::command(), "tidemill", &mut script);
     output::write(&String::from_utf8_lossy(&script))
 }
 

@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tidemill::config::Config;
-use tidemill::exchange::{AssetDepth, BOOKS, MetricsSlot, exchange_handlers, exchange_topology};
+use tidemill::exchange::{
+    AssetDepth, BOOKS, ExchangeCounts, MetricsSlot, exchange_handlers, exchange_topology,
+};
 use tidemill::http::Server;
 use tidemill::kafka::Cluster;
+use tidemill::metrics::{ExchangeMetrics, LocalTrading};
 use tidemill::runtime::{RuntimeError, Streams, StreamsHandle, handlers};
 use tidemill::status::{InstanceStatus, Introspect, Query, QueryError, TopologyFormat};
 use tidemill_topology::store::bytes::prefix_end;
@@ -20,7 +23,7 @@ use super::failure::Failure;
 /// A running exchange. Stop it with [`stop`](Self::stop), or it runs on with its process.
 pub struct Instance {
     streams: StreamsHandle,
-    metrics: MetricsSlot,
+    metrics: Arc<ExchangeMetrics>,
     ended: oneshot::Receiver<Result<(), RuntimeError>>,
     server: Option<Server>,
 }
@@ -37,15 +40,15 @@ impl Instance {
         config: &Config,
         runtime: &Handle,
     ) -> Result<Self, Failure> {
-        let metrics = MetricsSlot::default();
-        let topology = exchange_topology(&config.exchange, &metrics).map_err(Failure::failed)?;
+        let counts = MetricsSlot::default();
+        let topology = exchange_topology(&config.exchange, &counts).map_err(Failure::failed)?;
         let on_errors = exchange_handlers(&config.exchange, &handlers(config));
-        let streams = Streams::start_on(cluster, topology, config, on_errors)
-            .map_err(Failure::failed)?;
+        let streams =
+            Streams::start_on(cluster, topology, config, on_errors).map_err(Failure::failed)?;
         let handle = streams.handle();
-        let exchange = handle.metrics().exchange().map_err(Failure::failed)?;
+        let metrics = Arc::new(handle.metrics().exchange().map_err(Failure::failed)?);
         // The slot is new and filled here alone.
-        let _ = metrics.set(exchange);
+        let _ = counts.set(Box::new(Published(Arc::clone(&metrics))));
         let (end, ended) = oneshot::channel();
         let waiting = move || {
             // Nobody may be left to hear of it, at the end of the process.
@@ -60,12 +63,7 @@ impl Instance {
             .listen
             .map(|address| serve(config, address, &handle, runtime))
             .transpose()?;
-        Ok(Self {
-            streams: handle,
-            metrics,
-            ended,
-            server,
-        })
+        Ok(Self { streams: handle, metrics, ended, server })
     }
 
     /// Where HTTP is served, unless it is off.
@@ -74,7 +72,7 @@ impl Instance {
     }
 
     /// What the exchange counts.
-    pub fn metrics(&self) -> &MetricsSlot {
+    pub fn metrics(&self) -> &Arc<ExchangeMetrics> {
         &self.metrics
     }
 
@@ -113,19 +111,32 @@ impl Instance {
     }
 }
 
+/// The exchange's counts as metrics of the instance.
+struct Published(Arc<ExchangeMetrics>);
+
+impl ExchangeCounts for Published {
+    fn trades(&self, trades: u64, shares: u64) {
+        LocalTrading { trades, shares }.publish(&self.0);
+    }
+
+    fn orders(&self, action: &str, outcome: &str, orders: u64) {
+        self.0.orders(action, outcome, orders);
+    }
+
+    fn resting(&self, change: i64) {
+        self.0.add_resting(change);
+    }
+}
+
 fn serve(
     config: &Config,
     address: SocketAddr,
     handle: &StreamsHandle,
     runtime: &Handle,
 ) -> Result<Server, Failure> {
-    let view: Arc<dyn Introspect> = Arc::new(ExchangeView {
-        inner: handle.introspect(),
-        streams: handle.clone(),
-    });
-    runtime
-        .block_on(Server::start(&config.http, address, view))
-        .map_err(Failure::failed)
+    let view: Arc<dyn Introspect> =
+        Arc::new(ExchangeView { inner: handle.introspect(), streams: handle.clone() });
+    runtime.block_on(Server::start(&config.http, address, view)).map_err(Failure::failed)
 }
 
 /// Most entries of one book that a query reads. A deeper book is cut at its far end of asks.
@@ -141,13 +152,9 @@ impl ExchangeView {
     fn book(&self, asset: &str, depth: usize) -> Result<Value, QueryError> {
         let prefix = AssetDepth::prefix(asset);
         let end = prefix_end(&prefix);
-        let entries = self
-            .streams
-            .scan(BOOKS, &prefix, end.as_deref(), MAX_BOOK_ENTRIES)?;
-        let failed = |reason: String| QueryError::Failed {
-            what: format!("the book of {asset}"),
-            reason,
-        };
+        let entries = self.streams.scan(BOOKS, &prefix, end.as_deref(), MAX_BOOK_ENTRIES)?;
+        let failed =
+            |reason: String| QueryError::Failed { what: format!("the book of {asset}"), reason };
         let depth = AssetDepth::read(asset, depth, entries)
             .map_err(|error| failed(error.to_string()))?
             .ok_or_else(|| QueryError::NotFound(format!("a book of asset {asset}")))?;

@@ -13,9 +13,7 @@ use super::failure::Failure;
 /// # Errors
 /// When `log.level` is not understood, or logging was started before.
 pub fn start(config: &LogConfig) -> Result<(), Failure> {
-    let builder = fmt()
-        .with_env_filter(filter(config)?)
-        .with_writer(io::stderr);
+    let builder = fmt().with_env_filter(filter(config)?).with_writer(io::stderr);
     let started = match config.format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
@@ -28,15 +26,11 @@ pub fn start(config: &LogConfig) -> Result<(), Failure> {
 /// # Errors
 /// When it is neither a level nor directives by module.
 pub fn filter(config: &LogConfig) -> Result<EnvFilter, Failure> {
-    EnvFilter::builder()
-        .parse(&config.level)
-        .map_err(|error| Failure::Setting {
-            key: "log.level",
-            value: config.level.clone(),
-            reason: format!(
-                "expected a level such as info, or info,tidemill::kafka=debug ({error})"
-            ),
-        })
+    EnvFilter::builder().parse(&config.level).map_err(|error| Failure::Setting {
+        key: "log.level",
+        value: config.level.clone(),
+        reason: format!("expected a level such as info, or info,tidemill::kafka=debug ({error})"),
+    })
 }
 
 #[cfg(test)]
@@ -44,10 +38,7 @@ mod tests {
     use super::*;
 
     fn at(level: &str) -> LogConfig {
-        LogConfig {
-            format: LogFormat::Text,
-            level: level.to_owned(),
-        }
+        LogConfig { format: LogFormat::Text, level: level.to_owned() }
     }
 
     #[test]

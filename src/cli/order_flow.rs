@@ -2,9 +2,7 @@
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tidemill::exchange::{
-    Action, Asset, Kind, Order, Price, Side, TimeInForce,
-};
+use tidemill::exchange::{Action, Asset, Kind, Order, Price, Side, TimeInForce};
 
 /// Investors who trade.
 const INVESTORS: u32 = 200;
@@ -38,15 +36,8 @@ impl OrderFlow {
     /// A flow over so many assets.
     pub fn new(assets: u32, seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let middles = (0..assets)
-            .map(|_| random.random_range(1_000..50_000))
-            .collect();
-        Self {
-            random,
-            middles,
-            placed: Vec::new(),
-            next_id: 1,
-        }
+        let middles = (0..assets).map(|_| random.random_range(1_000..50_000)).collect();
+        Self { random, middles, placed: Vec::new(), next_id: 1 }
     }
 
     /// The reference data of the assets that it trades.
@@ -74,18 +65,11 @@ impl OrderFlow {
         let middle = &mut self.middles[asset];
         *middle = (*middle + random.random_range(-2..=2)).max(2 * SPREAD_CENTS);
         let buys = random.random_bool(0.5);
-        let away = if crosses {
-            -SPREAD_CENTS
-        } else {
-            random.random_range(-2..SPREAD_CENTS)
-        };
+        let away = if crosses { -SPREAD_CENTS } else { random.random_range(-2..SPREAD_CENTS) };
         let cents = if buys { *middle - away } else { *middle + away };
         let shares = random.random_range(1..=100);
-        let order = Placed {
-            order_id: self.next_id,
-            investor: random.random_range(0..INVESTORS),
-            asset,
-        };
+        let order =
+            Placed { order_id: self.next_id, investor: random.random_range(0..INVESTORS), asset };
         self.next_id += 1;
         let sent = Order {
             order_id: Some(order_name(order.order_id).into()),
@@ -97,11 +81,7 @@ impl OrderFlow {
             side: Some(if buys { Side::Buy } else { Side::Sell }),
             action: Action::New,
             kind: Kind::Limit,
-            time_in_force: if crosses {
-                TimeInForce::Ioc
-            } else {
-                TimeInForce::Gtc
-            },
+            time_in_force: if crosses { TimeInForce::Ioc } else { TimeInForce::Gtc },
         };
         if !crosses && self.placed.len() < REMEMBERED {
             self.placed.push(order);
@@ -159,9 +139,7 @@ mod tests {
         let assets: Vec<Asset> = flow.assets().collect();
         for _ in 0..10_000 {
             let order = flow.next_order();
-            let asset = assets
-                .iter()
-                .find(|asset| asset.asset_id == order.asset_id);
+            let asset = assets.iter().find(|asset| asset.asset_id == order.asset_id);
             assert_eq!(validate_order(&order), Ok(()));
             assert_eq!(validate_asset(&order, asset, true), Ok(()));
         }

@@ -68,33 +68,18 @@ impl LineReader {
         Self::of(file, what, length)
     }
 
-    fn of(
-        input: impl Read + 'static,
-        what: String,
-        length: Option<u64>,
-    ) -> Result<Self, Failure> {
+    fn of(input: impl Read + 'static, what: String, length: Option<u64>) -> Result<Self, Failure> {
         let consumed = Rc::new(Cell::new(0));
-        let counted = Counted {
-            inner: input,
-            bytes: Rc::clone(&consumed),
-        };
+        let counted = Counted { inner: input, bytes: Rc::clone(&consumed) };
         let mut plain = BufReader::with_capacity(BUFFER_BYTES, counted);
-        let start = plain
-            .fill_buf()
-            .map_err(Failure::io(format!("read {what}")))?;
+        let start = plain.fill_buf().map_err(Failure::io(format!("read {what}")))?;
         let lines: Box<dyn BufRead> = if start.starts_with(&GZIP_MAGIC) {
             let unpacked = MultiGzDecoder::new(plain);
             Box::new(BufReader::with_capacity(BUFFER_BYTES, unpacked))
         } else {
             Box::new(plain)
         };
-        Ok(Self {
-            lines,
-            what,
-            line: Vec::new(),
-            consumed,
-            length,
-        })
+        Ok(Self { lines, what, line: Vec::new(), consumed, length })
     }
 
     /// The next line that is not empty, without its end; `None` at the end.
@@ -162,11 +147,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 
 /// Takes a line apart. What is no record is a value: the topology judges it, as it would on Kafka.
 pub fn parse(line: &[u8]) -> Line<'_> {
-    let bare = Line {
-        key: None,
-        value: Some(Cow::Borrowed(line)),
-        timestamp: None,
-    };
+    let bare = Line { key: None, value: Some(Cow::Borrowed(line)), timestamp: None };
     let Ok(fields) = serde_json::from_slice::<Fields<'_>>(line) else {
         return bare;
     };
@@ -187,11 +168,7 @@ pub fn parse(line: &[u8]) -> Line<'_> {
             Cow::Owned(key) => Cow::Owned(key.into_bytes()),
         }),
     };
-    Line {
-        key,
-        value,
-        timestamp: fields.timestamp,
-    }
+    Line { key, value, timestamp: fields.timestamp }
 }
 
 /// Whether the values of a topic need a look before they are written as JSON.
@@ -273,14 +250,7 @@ mod tests {
     #[test]
     fn a_record_is_taken_apart() {
         let line = parse(br#"{"key":"a","value":{"x": 1},"timestamp":7,"note":[]}"#);
-        assert_eq!(
-            line,
-            Line {
-                key: bytes("a"),
-                value: bytes(r#"{"x": 1}"#),
-                timestamp: Some(7)
-            }
-        );
+        assert_eq!(line, Line { key: bytes("a"), value: bytes(r#"{"x": 1}"#), timestamp: Some(7) });
         let line = parse(br#"{"value_base64":"/w=="}"#);
         assert_eq!(line.value.as_deref(), Some(&[0xff][..]));
         assert_eq!(parse(br#"{"key":"a","value":null}"#).value, None);
@@ -302,10 +272,7 @@ mod tests {
     }
 
     fn written(key: Option<&[u8]>, value: Option<&[u8]>, values: Values) -> String {
-        let topic = SinkTopic {
-            name: "t".into(),
-            internal: false,
-        };
+        let topic = SinkTopic { name: "t".into(), internal: false };
         let mut headers = Headers::new();
         headers.push("h", Some(b"\"x\"".to_vec()));
         let record = Outgoing {

@@ -69,11 +69,7 @@ fn replay_file(config: &Config, args: &ReplayArgs) -> Result<(), Failure> {
     let started = Instant::now();
     let orders = replay.read(&mut orders, input, |_| None)?;
     let seconds = started.elapsed().as_secs_f64();
-    let summary = Summary {
-        orders,
-        seconds,
-        records: replay.finish(args.out.is_some())?,
-    };
+    let summary = Summary { orders, seconds, records: replay.finish(args.out.is_some())? };
     summary.show(args)
 }
 
@@ -93,9 +89,7 @@ fn start_runner(config: &Config, state: Option<&Path>) -> Result<LocalRunner, Fa
 
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Timestamp::new(since.map_or(0, |since| {
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    }))
+    Timestamp::new(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
 }
 
 /// The key of a bare asset: its own id.
@@ -159,9 +153,7 @@ impl Replay {
 
     fn commit(&mut self) -> Result<(), Failure> {
         let output = &mut self.output;
-        self.runner
-            .commit(&mut |record| put(output, &record))
-            .map_err(failed)
+        self.runner.commit(&mut |record| put(output, &record)).map_err(failed)
     }
 
     /// Writes the books and what is buffered. Says how many records each topic got.
@@ -193,10 +185,9 @@ fn failed(error: DriverError) -> Failure {
     match error {
         DriverError::Topology(error) => match error.into_kind() {
             ErrorKind::Send { topic, cause } => match cause.downcast::<std::io::Error>() {
-                Ok(source) => Failure::Io {
-                    what: format!("write the records of {topic}"),
-                    source: *source,
-                },
+                Ok(source) => {
+                    Failure::Io { what: format!("write the records of {topic}"), source: *source }
+                }
                 Err(cause) => Failure::failed(TopologyError::new(ErrorKind::Send { topic, cause })),
             },
             kind => Failure::failed(TopologyError::new(kind)),
@@ -220,11 +211,7 @@ impl Summary {
 
     /// Shows the summary: on standard output, or, where that has the trades, on standard error.
     fn show(&self, args: &ReplayArgs) -> Result<(), Failure> {
-        let text = if args.json {
-            self.as_json()
-        } else {
-            self.as_text(args.out.as_deref())
-        };
+        let text = if args.json { self.as_json() } else { self.as_text(args.out.as_deref()) };
         if args.out.is_some() {
             return output::write(&text);
         }
@@ -233,11 +220,8 @@ impl Summary {
     }
 
     fn as_json(&self) -> String {
-        let records: serde_json::Map<String, Value> = self
-            .records
-            .iter()
-            .map(|(topic, count)| (topic.clone(), json!(count)))
-            .collect();
+        let records: serde_json::Map<String, Value> =
+            self.records.iter().map(|(topic, count)| (topic.clone(), json!(count))).collect();
         let summary = json!({
             "orders": self.orders,
             "seconds": self.seconds,
@@ -248,11 +232,8 @@ impl Summary {
     }
 
     fn as_text(&self, out: Option<&Path>) -> String {
-        let records: Vec<String> = self
-            .records
-            .iter()
-            .map(|(topic, count)| format!("{topic} {count}"))
-            .collect();
+        let records: Vec<String> =
+            self.records.iter().map(|(topic, count)| format!("{topic} {count}")).collect();
         let place = out.map_or_else(String::new, |out| format!(" Written to {}.", out.display()));
         format!(
             "{} orders in {:.2} s: {:.0} orders/s. Records: {}.{place}\n",

@@ -48,12 +48,7 @@ impl ReplayOutput {
         ];
         let open = |(topic, values): (&String, Values)| {
             let file = folder.map(|folder| create(&folder.join(format!("{topic}.jsonl"))));
-            Ok(Sink {
-                topic: topic.clone(),
-                values,
-                records: 0,
-                file: file.transpose()?,
-            })
+            Ok(Sink { topic: topic.clone(), values, records: 0, file: file.transpose()? })
         };
         Ok(Self {
             sinks: sinks.into_iter().map(open).collect::<Result<_, Failure>>()?,
@@ -68,11 +63,7 @@ impl ReplayOutput {
     /// # Errors
     /// When it cannot be written.
     pub fn take(&mut self, record: &Outgoing<'_>) -> io::Result<()> {
-        let Some(sink) = self
-            .sinks
-            .iter_mut()
-            .find(|sink| sink.topic == *record.topic.name)
-        else {
+        let Some(sink) = self.sinks.iter_mut().find(|sink| sink.topic == *record.topic.name) else {
             return Ok(());
         };
         sink.records += 1;
@@ -111,14 +102,8 @@ impl ReplayOutput {
                 file.flush().map_err(Failure::io(what))?;
             }
         }
-        self.stdout
-            .flush()
-            .map_err(Failure::io("write to standard output"))?;
-        Ok(self
-            .sinks
-            .into_iter()
-            .map(|sink| (sink.topic, sink.records))
-            .collect())
+        self.stdout.flush().map_err(Failure::io("write to standard output"))?;
+        Ok(self.sinks.into_iter().map(|sink| (sink.topic, sink.records)).collect())
     }
 }
 

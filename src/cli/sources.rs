@@ -16,22 +16,14 @@ impl Sources {
     /// The sources that these arguments and this process's environment name.
     pub fn new(args: &SourceArgs) -> Self {
         let surroundings = Surroundings::of_process();
-        Self {
-            args: args.clone(),
-            surroundings,
-            layers: Layers::new(),
-        }
+        Self { args: args.clone(), surroundings, layers: Layers::new() }
     }
 
     /// Adds the flags of `run`.
     #[must_use]
     pub fn with_run_flags(&self, args: &RunArgs) -> Self {
         let flags = [
-            (
-                "--bootstrap-servers",
-                "bootstrap.servers",
-                &args.bootstrap_servers,
-            ),
+            ("--bootstrap-servers", "bootstrap.servers", &args.bootstrap_servers),
             ("--application-id", "application.id", &args.application_id),
             ("--instance-id", "instance.id", &args.instance_id),
             ("--state-dir", "state.dir", &args.state_dir),
@@ -52,20 +44,14 @@ impl Sources {
     #[must_use]
     pub fn with_presets(&self, command: &'static str, presets: &[(&str, &str)]) -> Self {
         self.with_layers(
-            presets
-                .iter()
-                .fold(self.layers.clone(), |layers, (key, value)| {
-                    layers.preset(command, key, value)
-                }),
+            presets.iter().fold(self.layers.clone(), |layers, (key, value)| {
+                layers.preset(command, key, value)
+            }),
         )
     }
 
     fn with_layers(&self, layers: Layers) -> Self {
-        Self {
-            args: self.args.clone(),
-            surroundings: self.surroundings.clone(),
-            layers,
-        }
+        Self { args: self.args.clone(), surroundings: self.surroundings.clone(), layers }
     }
 
     /// The effective settings.

@@ -14,10 +14,7 @@ use super::sources::Sources;
 /// A configuration that cannot be used, and standard output that cannot be written.
 pub fn topology(sources: &Sources, args: &TopologyArgs) -> Result<(), Failure> {
     // The topology does not depend on a cluster, so none need be named.
-    let presets = [
-        ("application.id", "tidemill"),
-        ("bootstrap.servers", "none"),
-    ];
+    let presets = [("application.id", "tidemill"), ("bootstrap.servers", "none")];
     let config = sources.with_presets("topology", &presets).config()?;
     output::write(&describe(&config, args.format)?)
 }

@@ -209,8 +209,17 @@ fn is_setting(variable: &str) -> bool {
     !of_kubernetes && !NOT_SETTINGS.contains(&name)
 }
 
-/// `TIDEMILL_CONFIG` names the file; the others belong to the tests.
-const NOT_SETTINGS: [&str; 3] = ["CONFIG", "GOLDENS", "GOLDENS_OUT"];
+/// `TIDEMILL_CONFIG` names the file; the others belong to the scripts and tests.
+const NOT_SETTINGS: [&str; 8] = [
+    "CACHE",
+    "CONFIG",
+    "DATA",
+    "GOLDENS",
+    "GOLDENS_ONLY",
+    "GOLDENS_OUT",
+    "GOLDENS_PASSES",
+    "ROOT",
+];
 
 struct Lines<'a> {
     path: &'a Path,

@@ -68,20 +68,12 @@ fn default_status() -> AssetStatus {
 
 fn tick_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Price, D::Error> {
     let size = Price::deserialize(deserializer)?;
-    if size.is_positive() {
-        Ok(size)
-    } else {
-        Err(de::Error::custom("tick_size: not above zero"))
-    }
+    if size.is_positive() { Ok(size) } else { Err(de::Error::custom("tick_size: not above zero")) }
 }
 
 fn lot_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let size = i64::deserialize(deserializer)?;
-    if size > 0 {
-        Ok(size)
-    } else {
-        Err(de::Error::custom("lot_size: not above zero"))
-    }
+    if size > 0 { Ok(size) } else { Err(de::Error::custom("lot_size: not above zero")) }
 }
 
 #[cfg(test)]
@@ -100,10 +92,7 @@ mod tests {
 
     #[test]
     fn what_a_record_leaves_out_is_as_without_a_record() {
-        assert_eq!(
-            asset(r#"{"asset_id":"a","name":"ignored"}"#),
-            Ok(Asset::without_record("a"))
-        );
+        assert_eq!(asset(r#"{"asset_id":"a","name":"ignored"}"#), Ok(Asset::without_record("a")));
     }
 
     #[test]
@@ -114,10 +103,7 @@ mod tests {
             r#"{"asset_id":"a","lot_size":0}"#,
             r#"{"asset_id":"a","lot_size":-1}"#,
         ] {
-            assert!(
-                asset(json).unwrap_err().contains("not above zero"),
-                "{json}"
-            );
+            assert!(asset(json).unwrap_err().contains("not above zero"), "{json}");
         }
     }
 }

@@ -151,27 +151,20 @@ impl Book {
 
     /// The resting orders of a side: best price first, then oldest first.
     pub fn orders(&self, side: Side) -> impl Iterator<Item = &RestingOrder> {
-        self.sides[side as usize]
-            .values()
-            .flat_map(|queue| self.queued(*queue))
+        self.sides[side as usize].values().flat_map(|queue| self.queued(*queue))
     }
 
     /// The prices of a side with what rests there, best first.
     pub fn depth(&self, side: Side) -> impl Iterator<Item = DepthLevel> {
         self.sides[side as usize].values().map(|queue| {
             let price = self.slot(queue.first).order.price;
-            self.queued(*queue).fold(
+            self.queued(*queue).fold(DepthLevel { price, shares: 0, orders: 0 }, |level, order| {
                 DepthLevel {
-                    price,
-                    shares: 0,
-                    orders: 0,
-                },
-                |level, order| DepthLevel {
                     shares: level.shares + i128::from(order.open_shares),
                     orders: level.orders + 1,
                     ..level
-                },
-            )
+                }
+            })
         })
     }
 
@@ -191,10 +184,8 @@ impl Book {
             && self.find(&order.order_id).is_none();
         if sound {
             // Headers are written after orders, so a sequence beyond the header is never reused.
-            self.header.next_sequence = self
-                .header
-                .next_sequence
-                .max(order.sequence.saturating_add(1));
+            self.header.next_sequence =
+                self.header.next_sequence.max(order.sequence.saturating_add(1));
             self.insert(order);
         }
         sound
@@ -219,9 +210,7 @@ impl Book {
 
     /// The best price of a side, as a rank, and its oldest order.
     pub(super) fn best(&self, side: Side) -> Option<(Rank, SlotIndex)> {
-        self.sides[side as usize]
-            .first_key_value()
-            .map(|(rank, queue)| (*rank, queue.first))
+        self.sides[side as usize].first_key_value().map(|(rank, queue)| (*rank, queue.first))
     }
 
     /// The resting orders of a side that `worst` and better ranks hold, best first.
@@ -230,9 +219,7 @@ impl Book {
         side: Side,
         worst: Rank,
     ) -> impl Iterator<Item = &RestingOrder> {
-        self.sides[side as usize]
-            .range(..=worst)
-            .flat_map(|(_, queue)| self.queued(*queue))
+        self.sides[side as usize].range(..=worst).flat_map(|(_, queue)| self.queued(*queue))
     }
 
     fn queued(&self, queue: Queue) -> impl Iterator<Item = &RestingOrder> {
@@ -245,11 +232,7 @@ impl Book {
     /// Gives `order` a slot, its place in the index, and the last place in its queue.
     pub(super) fn insert(&mut self, order: RestingOrder) -> SlotIndex {
         let hash = self.hasher.hash_one(order.order_id.as_str());
-        let vacancy = Slot {
-            order,
-            previous: NONE,
-            next: NONE,
-        };
+        let vacancy = Slot { order, previous: NONE, next: NONE };
         let slot = match self.vacant {
             NONE => {
                 self.slots.push(vacancy);
@@ -262,12 +245,7 @@ impl Book {
                 slot
             }
         };
-        let Self {
-            index,
-            slots,
-            hasher,
-            ..
-        } = self;
+        let Self { index, slots, hasher, .. } = self;
         index.insert_unique(hash, slot, |slot| {
             hasher.hash_one(slots[*slot as usize].order.order_id.as_str())
         });
@@ -277,9 +255,7 @@ impl Book {
 
     /// Takes an order that is in no queue out of the index, and vacates its slot.
     pub(super) fn vacate(&mut self, slot: SlotIndex) {
-        let hash = self
-            .hasher
-            .hash_one(self.slot(slot).order.order_id.as_str());
+        let hash = self.hasher.hash_one(self.slot(slot).order.order_id.as_str());
         if let Ok(entry) = self.index.find_entry(hash, |other| *other == slot) {
             entry.remove();
         }
@@ -292,10 +268,7 @@ impl Book {
         let RestingOrder { side, price, .. } = self.slot(slot).order;
         let previous = match self.sides[side as usize].entry(rank(side, price)) {
             Entry::Vacant(place) => {
-                place.insert(Queue {
-                    first: slot,
-                    last: slot,
-                });
+                place.insert(Queue { first: slot, last: slot });
                 NONE
             }
             Entry::Occupied(mut queue) => std::mem::replace(&mut queue.get_mut().last, slot),
@@ -310,11 +283,7 @@ impl Book {
 
     /// Takes a slot's order out of its queue; it keeps its slot and its place in the index.
     pub(super) fn dequeue(&mut self, slot: SlotIndex) {
-        let Slot {
-            previous,
-            next,
-            order: RestingOrder { side, price, .. },
-        } = *self.slot(slot);
+        let Slot { previous, next, order: RestingOrder { side, price, .. } } = *self.slot(slot);
         if previous != NONE {
             self.slot_mut(previous).next = next;
         }

@@ -64,10 +64,7 @@ impl Books {
             BookEntry::Order { asset_id, order } => {
                 let order_id = order.order_id.clone();
                 if !self.book_mut(asset_id).restore_order(order) {
-                    return Err(RestoreBooksError::Order {
-                        asset_id: asset_id.into(),
-                        order_id,
-                    });
+                    return Err(RestoreBooksError::Order { asset_id: asset_id.into(), order_id });
                 }
             }
         }
@@ -82,9 +79,7 @@ impl Books {
 
     /// The book of an asset; an empty one for an asset not met before.
     pub fn book_mut(&mut self, asset_id: &str) -> &mut Book {
-        self.by_asset
-            .entry_ref(asset_id)
-            .or_insert_with(|| Book::new(asset_id))
+        self.by_asset.entry_ref(asset_id).or_insert_with(|| Book::new(asset_id))
     }
 
     /// All books, in no order.

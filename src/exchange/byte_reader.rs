@@ -46,22 +46,14 @@ impl<'a> Reader<'a> {
 
     /// Makes sure that nothing is left.
     pub(super) fn end(self) -> Result<(), Cut> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Cut("longer than it should be"))
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(Cut("longer than it should be")) }
     }
 }
 
 /// Writes `text` behind its length. Ids are far shorter than the 65,535 bytes that fit
 /// (see [`MAX_TEXT_BYTES`](super::order::MAX_TEXT_BYTES)).
 pub(super) fn put_text(text: &str, out: &mut Vec<u8>) {
-    debug_assert!(
-        u16::try_from(text.len()).is_ok(),
-        "an id of {} bytes",
-        text.len()
-    );
+    debug_assert!(u16::try_from(text.len()).is_ok(), "an id of {} bytes", text.len());
     out.extend_from_slice(&(text.len() as u16).to_be_bytes());
     out.extend_from_slice(text.as_bytes());
 }

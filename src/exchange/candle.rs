@@ -46,12 +46,7 @@ impl Ohlcv {
     pub fn add(&mut self, trade: &Trade) {
         let price = trade.price;
         if self.trades == 0 {
-            *self = Self {
-                open: price,
-                high: price,
-                low: price,
-                ..*self
-            };
+            *self = Self { open: price, high: price, low: price, ..*self };
         }
         self.high = self.high.max(price);
         self.low = self.low.min(price);
@@ -88,14 +83,7 @@ impl Candle {
     /// The candle of a window, from its first millisecond to before `window_end`.
     #[must_use]
     pub fn new(asset_id: &str, window_start: i64, window_end: i64, sums: &Ohlcv) -> Self {
-        let Ohlcv {
-            open,
-            high,
-            low,
-            close,
-            volume,
-            trades,
-        } = *sums;
+        let Ohlcv { open, high, low, close, volume, trades } = *sums;
         Self {
             asset_id: asset_id.into(),
             window_start,
@@ -117,10 +105,7 @@ mod tests {
     use super::*;
 
     fn trade(price: &str, shares: i64) -> Trade {
-        let party = || Party {
-            order_id: "1".into(),
-            investor_id: "Mari".into(),
-        };
+        let party = || Party { order_id: "1".into(), investor_id: "Mari".into() };
         Trade {
             asset_id: "asset1".into(),
             number: 1,

@@ -23,16 +23,8 @@ pub struct Level {
 
 impl From<DepthLevel> for Level {
     fn from(level: DepthLevel) -> Self {
-        let DepthLevel {
-            price,
-            shares,
-            orders,
-        } = level;
-        Self {
-            price,
-            shares,
-            orders,
-        }
+        let DepthLevel { price, shares, orders } = level;
+        Self { price, shares, orders }
     }
 }
 
@@ -89,12 +81,7 @@ pub fn books_csv(books: &Books) -> String {
     for book in books {
         let asset_id = csv_field(book.asset_id());
         for side in [Side::Sell, Side::Buy] {
-            for DepthLevel {
-                price,
-                shares,
-                orders,
-            } in book.depth(side)
-            {
+            for DepthLevel { price, shares, orders } in book.depth(side) {
                 // Writing to a String cannot fail.
                 let _ = writeln!(csv, "{asset_id},{side},{price},{shares},{orders}");
             }

@@ -57,12 +57,7 @@ impl MatchEngine {
     /// An engine without books, until [`init`](Self::init).
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        Self {
-            rules,
-            books: Books::new(),
-            store: None,
-            entry: Entry::default(),
-        }
+        Self { rules, books: Books::new(), store: None, entry: Entry::default() }
     }
 
     /// Declares the store that an engine needs.
@@ -89,16 +84,17 @@ impl MatchEngine {
         let store = ctx.key_value(name)?;
         let mut books = Books::new();
         let mut refused = None;
-        ctx.bytes_store(&store)
-            .scan(KeyRange::ALL, Order::Forward, &mut |key, value| {
-                match books.restore_entry(key, value) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(error) => {
-                        refused = Some(error);
-                        ControlFlow::Break(())
-                    }
+        ctx.bytes_store(&store).scan(
+            KeyRange::ALL,
+            Order::Forward,
+            &mut |key, value| match books.restore_entry(key, value) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    refused = Some(error);
+                    ControlFlow::Break(())
                 }
-            })?;
+            },
+        )?;
         if let Some(error) = refused {
             return Err(Error::store(name, error));
         }
@@ -125,14 +121,8 @@ impl MatchEngine {
                 "a match engine was used before its init; call it from Processor::init",
             ));
         };
-        let mut session = Session {
-            store,
-            entry: &mut self.entry,
-            timestamp,
-            events,
-            ctx,
-            result: Ok(()),
-        };
+        let mut session =
+            Session { store, entry: &mut self.entry, timestamp, events, ctx, result: Ok(()) };
         let book = self.books.book_mut(asset_id);
         book.execute(command, timestamp.millis(), self.rules, &mut session);
         session.result
@@ -199,10 +189,7 @@ impl<K: 'static, V: 'static, E> BookLog for Session<'_, '_, '_, K, V, E> {
             let key = &mut self.entry.key;
             key.clear();
             put_order_key(asset_id, order, key);
-            self.result = self
-                .ctx
-                .bytes_store(self.store)
-                .remove(key, self.timestamp);
+            self.result = self.ctx.bytes_store(self.store).remove(key, self.timestamp);
         }
     }
 

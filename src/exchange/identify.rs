@@ -23,7 +23,11 @@ type Forward<'f, 'c, 't> = &'f mut ProcessorContext<'c, 't, CompactString, Order
 
 /// Forwards the order with an id. The id is given before anything else sees the order: a record
 /// read again after a crash gets the same one.
-fn identified(key: &CompactString, record: Record<'_, (), Order>, ctx: Forward<'_, '_, '_>) -> Result {
+fn identified(
+    key: &CompactString,
+    record: Record<'_, (), Order>,
+    ctx: Forward<'_, '_, '_>,
+) -> Result {
     let record = record.with_key(key);
     if record.value.order_id.is_some() {
         return ctx.forward(record);

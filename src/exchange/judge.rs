@@ -6,7 +6,7 @@ use tidemill_topology::prelude::*;
 use super::asset::Asset;
 use super::order::{Action, Order};
 use super::tally::{MetricsSlot, PUBLISH_INTERVAL_MS, Tally};
-use super::update::{Outcome, OrderUpdate, Reason, Status};
+use super::update::{OrderUpdate, Outcome, Reason, Status};
 use super::validate::{validate_asset, validate_order};
 
 /// An order and what its checks said.
@@ -24,10 +24,7 @@ impl JudgedOrder {
     pub fn new(order: &Order, asset: Option<&Asset>, require_listed: bool) -> Self {
         let verdict =
             validate_order(order).and_then(|()| validate_asset(order, asset, require_listed));
-        Self {
-            order: order.clone(),
-            refused: verdict.err(),
-        }
+        Self { order: order.clone(), refused: verdict.err() }
     }
 
     /// Whether the order passed its checks and asks for `action`.
@@ -46,9 +43,7 @@ impl RefuseOrders {
     /// Counts into `metrics`.
     #[must_use]
     pub fn new(metrics: MetricsSlot) -> Self {
-        Self {
-            tally: Tally::new(metrics),
-        }
+        Self { tally: Tally::new(metrics) }
     }
 }
 
@@ -70,8 +65,7 @@ impl Processor<CompactString, JudgedOrder> for RefuseOrders {
         let Some(reason) = *refused else {
             return Ok(());
         };
-        self.tally
-            .order(order.action, Status::Rejected, Some(reason));
+        self.tally.order(order.action, Status::Rejected, Some(reason));
         let investor_id = order.investor_id.as_deref();
         let outcome = Outcome::rejected(&order.asset_id, order.id(), investor_id, reason);
         ctx.forward(record.with_value(&outcome.into()))

@@ -8,7 +8,7 @@ use super::judge::JudgedOrder;
 use super::matching::{Command, Rules};
 use super::tally::{MetricsSlot, PUBLISH_INTERVAL_MS, Tally};
 use super::trade::{Fill, Trade};
-use super::update::{Outcome, OrderUpdate, Reason, Status};
+use super::update::{OrderUpdate, Outcome, Reason, Status};
 
 /// Something that matching brought about, under the key of its asset.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,11 +50,7 @@ impl MatchOrders {
     /// Matches by `rules`, keeps its books in `store`, and counts into `metrics`.
     #[must_use]
     pub fn new(store: &'static str, rules: Rules, metrics: MetricsSlot) -> Self {
-        Self {
-            store,
-            engine: MatchEngine::new(rules),
-            tally: Tally::new(metrics),
-        }
+        Self { store, engine: MatchEngine::new(rules), tally: Tally::new(metrics) }
     }
 
     fn publish(&mut self) {
@@ -81,13 +77,9 @@ impl Processor<CompactString, JudgedOrder> for MatchOrders {
     ) -> Result {
         let order = &record.value.order;
         let command = Command::of(order).map_err(Error::processing)?;
-        let mut events = Forward {
-            record: record.with_value(&()),
-            tally: &mut self.tally,
-            last: None,
-        };
-        self.engine
-            .execute(&order.asset_id, command, record.timestamp, &mut events, ctx)?;
+        let mut events =
+            Forward { record: record.with_value(&()), tally: &mut self.tally, last: None };
+        self.engine.execute(&order.asset_id, command, record.timestamp, &mut events, ctx)?;
         // The last update of a command is that of its own order.
         if let Some((status, reason)) = events.last {
             self.tally.order(order.action, status, reason);

@@ -128,10 +128,7 @@ impl<'a> Command<'a> {
     /// # Errors
     /// [`DecodeError::Missing`] for a NEW order without investor or side. Decoders let none pass.
     pub fn of(order: &'a Order) -> Result<Self, DecodeError> {
-        let missing = |field| DecodeError::Missing {
-            field,
-            action: order.action,
-        };
+        let missing = |field| DecodeError::Missing { field, action: order.action };
         let order_id = order.id();
         let investor_id = order.investor_id.as_deref();
         let price = order.price.unwrap_or(Price::ZERO);
@@ -144,10 +141,7 @@ impl<'a> Command<'a> {
                 limit: (order.kind == Kind::Limit).then_some(price),
                 time_in_force: order.time_in_force,
             }),
-            Action::Cancel => Self::Cancel(CancelOrder {
-                order_id,
-                investor_id,
-            }),
+            Action::Cancel => Self::Cancel(CancelOrder { order_id, investor_id }),
             Action::Replace => Self::Replace(ReplaceOrder {
                 order_id,
                 investor_id,
@@ -174,8 +168,7 @@ struct Taker<'a> {
 impl Taker<'_> {
     /// The worst rank of the other side that this order trades with.
     fn worst_rank(&self) -> Rank {
-        self.limit
-            .map_or(Rank::MAX, |limit| rank(self.side.opposite(), limit))
+        self.limit.map_or(Rank::MAX, |limit| rank(self.side.opposite(), limit))
     }
 }
 
@@ -220,10 +213,7 @@ impl Book {
             ));
         }
         let mut taker = Taker {
-            party: Party {
-                order_id: order.order_id,
-                investor_id: order.investor_id,
-            },
+            party: Party { order_id: order.order_id, investor_id: order.investor_id },
             side: order.side,
             limit: order.limit,
             time_in_force: order.time_in_force,
@@ -351,10 +341,7 @@ impl Book {
         let order = &mut self.slots[slot as usize].order;
         let investor_id = std::mem::take(&mut order.investor_id);
         let mut taker = Taker {
-            party: Party {
-                order_id: replace.order_id,
-                investor_id: &investor_id,
-            },
+            party: Party { order_id: replace.order_id, investor_id: &investor_id },
             side: order.side,
             limit: Some(replace.price),
             time_in_force: TimeInForce::Gtc,
@@ -402,10 +389,7 @@ impl Book {
 
     fn replaceable(&self, replace: &ReplaceOrder<'_>) -> Result<SlotIndex, Reason> {
         let slot = self.owned(replace.order_id, replace.investor_id)?;
-        if replace
-            .side
-            .is_some_and(|side| side != self.slot(slot).order.side)
-        {
+        if replace.side.is_some_and(|side| side != self.slot(slot).order.side) {
             return Err(Reason::SideMismatch);
         }
         unsound(replace.shares, Some(replace.price)).map_or(Ok(slot), Err)
@@ -477,10 +461,7 @@ impl Book {
             number: self.header.trades,
             price: maker.price,
             shares,
-            maker: Party {
-                order_id: &maker.order_id,
-                investor_id: &maker.investor_id,
-            },
+            maker: Party { order_id: &maker.order_id, investor_id: &maker.investor_id },
             taker: taker.party,
             taker_side: taker.side,
             timestamp: taker.timestamp,
@@ -490,11 +471,7 @@ impl Book {
             order_id: &maker.order_id,
             investor_id: Some(&maker.investor_id),
             asset_id: &self.asset_id,
-            status: if gone {
-                Status::Filled
-            } else {
-                Status::PartiallyFilled
-            },
+            status: if gone { Status::Filled } else { Status::PartiallyFilled },
             open_shares: maker.open_shares,
             filled_shares: maker.filled_shares,
             cancelled_shares: 0,
@@ -535,11 +512,7 @@ impl Book {
             order_id: taker.party.order_id,
             investor_id: Some(taker.party.investor_id),
             asset_id: &self.asset_id,
-            status: if reason.is_some() {
-                Status::Cancelled
-            } else {
-                Status::Filled
-            },
+            status: if reason.is_some() { Status::Cancelled } else { Status::Filled },
             open_shares: 0,
             filled_shares: taker.filled_shares,
             cancelled_shares: taker.open_shares,

@@ -57,11 +57,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 
 fn any_rules() -> impl Strategy<Value = Rules> {
     (any::<bool>(), any::<bool>()).prop_map(|(prevent, shrink)| Rules {
-        self_trade: if prevent {
-            SelfTrade::CancelNewest
-        } else {
-            SelfTrade::Allow
-        },
+        self_trade: if prevent { SelfTrade::CancelNewest } else { SelfTrade::Allow },
         replace_keeps_place: if shrink {
             ReplaceKeepsPlace::OnlyWhenShrunk
         } else {
@@ -79,14 +75,7 @@ fn execute(book: &mut Book, step: Step, rules: Rules, out: &mut Recorder) {
     let name = |number: u8| format!("{number}");
     let units = |price: i64| Price::from_units(price * 100);
     match step {
-        Step::New {
-            id,
-            investor,
-            buys,
-            shares,
-            limit,
-            time_in_force,
-        } => {
+        Step::New { id, investor, buys, shares, limit, time_in_force } => {
             let (order_id, investor_id) = (name(id), name(investor));
             let order = NewOrder {
                 order_id: &order_id,
@@ -100,19 +89,10 @@ fn execute(book: &mut Book, step: Step, rules: Rules, out: &mut Recorder) {
         }
         Step::Cancel { id, investor } => {
             let (order_id, investor_id) = (name(id), investor.map(name));
-            let cancel = CancelOrder {
-                order_id: &order_id,
-                investor_id: investor_id.as_deref(),
-            };
+            let cancel = CancelOrder { order_id: &order_id, investor_id: investor_id.as_deref() };
             book.execute(Command::Cancel(cancel), 0, rules, out);
         }
-        Step::Replace {
-            id,
-            investor,
-            buys,
-            shares,
-            price,
-        } => {
+        Step::Replace { id, investor, buys, shares, price } => {
             let (order_id, investor_id) = (name(id), investor.map(name));
             let replace = ReplaceOrder {
                 order_id: &order_id,
@@ -151,14 +131,7 @@ struct Coming {
 impl Twin {
     fn execute(&mut self, step: Step, rules: Rules) {
         match step {
-            Step::New {
-                id,
-                investor,
-                buys,
-                shares,
-                limit,
-                time_in_force,
-            } => {
+            Step::New { id, investor, buys, shares, limit, time_in_force } => {
                 let coming = Coming {
                     order_id: id.to_string(),
                     investor_id: investor.to_string(),
@@ -169,11 +142,7 @@ impl Twin {
                     filled: 0,
                     rests_as: Status::Accepted,
                 };
-                let reason = if self
-                    .orders
-                    .iter()
-                    .any(|order| order.order_id == coming.order_id)
-                {
+                let reason = if self.orders.iter().any(|order| order.order_id == coming.order_id) {
                     Some(Reason::DuplicateOrderId)
                 } else if shares <= 0 {
                     Some(Reason::NonPositiveShares)
@@ -200,19 +169,11 @@ impl Twin {
                         None,
                     );
                 }
-                Err(reason) => self.reject(
-                    &id.to_string(),
-                    investor.map(|number| number.to_string()),
-                    reason,
-                ),
+                Err(reason) => {
+                    self.reject(&id.to_string(), investor.map(|number| number.to_string()), reason)
+                }
             },
-            Step::Replace {
-                id,
-                investor,
-                buys,
-                shares,
-                price,
-            } => {
+            Step::Replace { id, investor, buys, shares, price } => {
                 let at = self.mine(id, investor).and_then(|at| match buys {
                     Some(buys) if side(buys) != self.orders[at].side => Err(Reason::SideMismatch),
                     _ if shares <= 0 => Err(Reason::NonPositiveShares),
@@ -284,24 +245,13 @@ impl Twin {
             .filter(|at| {
                 let price = self.orders[*at].price.units();
                 coming.limit.is_none_or(|limit| {
-                    if coming.side == Side::Buy {
-                        price <= limit
-                    } else {
-                        price >= limit
-                    }
+                    if coming.side == Side::Buy { price <= limit } else { price >= limit }
                 })
             })
             .collect();
         makers.sort_by_key(|at| {
             let price = self.orders[*at].price.units();
-            (
-                if coming.side == Side::Buy {
-                    price
-                } else {
-                    -price
-                },
-                self.orders[*at].sequence,
-            )
+            (if coming.side == Side::Buy { price } else { -price }, self.orders[*at].sequence)
         });
         makers
     }
@@ -332,11 +282,8 @@ impl Twin {
             _ if meets_own => self.gone(&coming, Some(Reason::SelfTrade)),
             (None, _) => self.gone(&coming, Some(Reason::NoLiquidity)),
             (Some(price), TimeInForce::Gtc) => {
-                let status = if filled > filled_before {
-                    Status::PartiallyFilled
-                } else {
-                    coming.rests_as
-                };
+                let status =
+                    if filled > filled_before { Status::PartiallyFilled } else { coming.rests_as };
                 self.update(
                     &coming.order_id,
                     Some(coming.investor_id.clone()),
@@ -386,11 +333,7 @@ impl Twin {
             taker_side: coming.side,
             timestamp: 0,
         }));
-        let status = if maker.open_shares == 0 {
-            Status::Filled
-        } else {
-            Status::PartiallyFilled
-        };
+        let status = if maker.open_shares == 0 { Status::Filled } else { Status::PartiallyFilled };
         self.update(
             &maker.order_id,
             Some(maker.investor_id.to_string()),
@@ -403,11 +346,7 @@ impl Twin {
     }
 
     fn gone(&mut self, coming: &Coming, reason: Option<Reason>) {
-        let status = if reason.is_some() {
-            Status::Cancelled
-        } else {
-            Status::Filled
-        };
+        let status = if reason.is_some() { Status::Cancelled } else { Status::Filled };
         self.update(
             &coming.order_id,
             Some(coming.investor_id.clone()),
@@ -420,15 +359,7 @@ impl Twin {
     }
 
     fn reject(&mut self, order_id: &str, investor_id: Option<String>, reason: Reason) {
-        self.update(
-            order_id,
-            investor_id,
-            Status::Rejected,
-            0,
-            0,
-            0,
-            Some(reason),
-        );
+        self.update(order_id, investor_id, Status::Rejected, 0, 0, 0, Some(reason));
     }
 
     #[expect(clippy::too_many_arguments, reason = "an update's fields, in a row")]
@@ -456,19 +387,11 @@ impl Twin {
 
     /// A side's orders as a book lists them.
     fn side(&self, side: Side) -> Vec<RestingOrder> {
-        let mut orders: Vec<_> = self
-            .orders
-            .iter()
-            .filter(|order| order.side == side)
-            .cloned()
-            .collect();
+        let mut orders: Vec<_> =
+            self.orders.iter().filter(|order| order.side == side).cloned().collect();
         orders.sort_by_key(|order| {
             (
-                if side == Side::Sell {
-                    order.price.units()
-                } else {
-                    -order.price.units()
-                },
+                if side == Side::Sell { order.price.units() } else { -order.price.units() },
                 order.sequence,
             )
         });
@@ -594,10 +517,5 @@ fn a_store_that_holds_an_id_twice_is_refused() {
             &mut out,
         );
     }
-    assert!(
-        Books::restore(&out.store)
-            .unwrap_err()
-            .to_string()
-            .contains("order 1 of asset a")
-    );
+    assert!(Books::restore(&out.store).unwrap_err().to_string().contains("order 1 of asset a"));
 }

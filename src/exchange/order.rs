@@ -159,9 +159,8 @@ impl Order {
     pub fn from_json(bytes: &[u8]) -> Result<Self, DecodeError> {
         let order = match scan_plain_order(bytes) {
             Some(order) => order,
-            None => serde_json::from_slice(bytes).map_err(|error| DecodeError::Json {
-                reason: error.to_string(),
-            })?,
+            None => serde_json::from_slice(bytes)
+                .map_err(|error| DecodeError::Json { reason: error.to_string() })?,
         };
         order.complete()
     }
@@ -189,10 +188,7 @@ impl Order {
 
     /// The order, if it has what its action needs.
     pub(super) fn complete(self) -> Result<Self, DecodeError> {
-        let missing = |field| DecodeError::Missing {
-            field,
-            action: self.action,
-        };
+        let missing = |field| DecodeError::Missing { field, action: self.action };
         if self.action == Action::New {
             if self.investor_id.is_none() {
                 return Err(missing("investor_id"));
@@ -251,10 +247,7 @@ mod tests {
 
     #[test]
     fn an_order_without_an_id_is_named_after_its_record() {
-        for json in [
-            mari_with("order_id", "null"),
-            MARI.replace(r#""order_id":"1","#, ""),
-        ] {
+        for json in [mari_with("order_id", "null"), MARI.replace(r#""order_id":"1","#, "")] {
             let mut order = Order::from_json(json.as_bytes()).unwrap();
             assert_eq!(order.id(), "");
             order.identify("orders", 3, 17);
@@ -266,15 +259,8 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_ignored_whatever_they_hold() {
-        let json = MARI.replacen(
-            '{',
-            r#"{"note":{"price":[1,{"shares":null}]},"x":1e999,"#,
-            1,
-        );
-        assert_eq!(
-            Order::from_json(json.as_bytes()),
-            Order::from_json(MARI.as_bytes())
-        );
+        let json = MARI.replacen('{', r#"{"note":{"price":[1,{"shares":null}]},"x":1e999,"#, 1);
+        assert_eq!(Order::from_json(json.as_bytes()), Order::from_json(MARI.as_bytes()));
     }
 
     #[test]
@@ -321,10 +307,7 @@ mod tests {
                 _ => mari_with(field, value),
             };
             let reason = reason(&json);
-            assert!(
-                reason.starts_with(&format!("not an order: {field}: ")),
-                "{json}: {reason}"
-            );
+            assert!(reason.starts_with(&format!("not an order: {field}: ")), "{json}: {reason}");
         }
     }
 
@@ -344,19 +327,10 @@ mod tests {
 
     #[test]
     fn a_new_order_needs_who_what_how_many_and_which_way() {
-        for field in [
-            "investor_id",
-            "asset_id",
-            "current_shared",
-            "shares",
-            "order_type",
-        ] {
+        for field in ["investor_id", "asset_id", "current_shared", "shares", "order_type"] {
             let reason = reason(&mari_with(field, "null"));
             let name = field.replace("shared", "shares");
-            assert!(
-                reason.contains(&format!("{name}: missing")),
-                "{field}: {reason}"
-            );
+            assert!(reason.contains(&format!("{name}: missing")), "{field}: {reason}");
         }
     }
 
@@ -364,10 +338,7 @@ mod tests {
     fn a_cancel_needs_but_its_order_and_asset_and_a_replace_its_shares() {
         let cancel =
             Order::from_json(br#"{"order_id":"1","asset_id":"a","action":"CANCEL"}"#).unwrap();
-        assert_eq!(
-            (cancel.action, cancel.shares, cancel.investor_id),
-            (Action::Cancel, 0, None)
-        );
+        assert_eq!((cancel.action, cancel.shares, cancel.investor_id), (Action::Cancel, 0, None));
         assert!(
             Order::from_json(
                 br#"{"order_id":"1","asset_id":"a","action":"REPLACE","shares":5,"price":1}"#
@@ -390,16 +361,9 @@ mod tests {
 
     #[test]
     fn what_is_not_one_json_object_is_refused() {
-        for bytes in [
-            &b""[..],
-            b"null",
-            b"[]",
-            b"5",
-            b"\"x\"",
-            b"{",
-            b"\xff\xfe",
-            &MARI.as_bytes()[..40],
-        ] {
+        for bytes in
+            [&b""[..], b"null", b"[]", b"5", b"\"x\"", b"{", b"\xff\xfe", &MARI.as_bytes()[..40]]
+        {
             assert!(Order::from_json(bytes).is_err(), "{bytes:?}");
         }
         assert!(Order::from_json(format!("{MARI}{MARI}").as_bytes()).is_err());

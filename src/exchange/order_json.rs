@@ -184,9 +184,7 @@ impl Draft {
             Field::CurrentShares => {
                 self.current_shares = map.next_value()?;
                 if self.current_shares.is_some_and(i64::is_negative) {
-                    return Err(de::Error::custom(
-                        "negative, but nobody owns less than nothing",
-                    ));
+                    return Err(de::Error::custom("negative, but nobody owns less than nothing"));
                 }
             }
             Field::Shares => self.shares = map.next_value()?,

@@ -50,10 +50,7 @@ pub fn encode_order(order: &Order, out: &mut Vec<u8>) {
             | flag(order.price.is_some(), HAS_PRICE),
     );
     out.extend_from_slice(&order.shares.to_be_bytes());
-    for number in [order.current_shares, order.price.map(Price::units)]
-        .into_iter()
-        .flatten()
-    {
+    for number in [order.current_shares, order.price.map(Price::units)].into_iter().flatten() {
         out.extend_from_slice(&number.to_be_bytes());
     }
     put_text(&order.asset_id, out);
@@ -78,19 +75,11 @@ pub fn decode_order(bytes: &[u8]) -> Result<Order, DecodeError> {
     let has = |flag| flags & flag != 0;
     let shares = reader.i64()?;
     let current_shares = has(HAS_CURRENT_SHARES).then(|| reader.i64()).transpose()?;
-    let price = has(HAS_PRICE)
-        .then(|| reader.i64())
-        .transpose()?
-        .map(Price::from_units);
+    let price = has(HAS_PRICE).then(|| reader.i64()).transpose()?.map(Price::from_units);
     let asset_id = CompactString::new(reader.text()?);
-    let order_id = has(HAS_ORDER_ID)
-        .then(|| reader.text())
-        .transpose()?
-        .map(CompactString::new);
-    let investor_id = has(HAS_INVESTOR_ID)
-        .then(|| reader.text())
-        .transpose()?
-        .map(CompactString::new);
+    let order_id = has(HAS_ORDER_ID).then(|| reader.text()).transpose()?.map(CompactString::new);
+    let investor_id =
+        has(HAS_INVESTOR_ID).then(|| reader.text()).transpose()?.map(CompactString::new);
     reader.end()?;
     let side = match codes >> 5 & 3 {
         NO_SIDE => None,
@@ -114,16 +103,12 @@ pub fn decode_order(bytes: &[u8]) -> Result<Order, DecodeError> {
 fn of_code<T: Copy>(all: &[T], code: u8) -> Result<T, DecodeError> {
     all.get(usize::from(code))
         .copied()
-        .ok_or(DecodeError::Layout {
-            reason: "a code that stands for nothing",
-        })
+        .ok_or(DecodeError::Layout { reason: "a code that stands for nothing" })
 }
 
 impl From<Cut> for DecodeError {
     fn from(cut: Cut) -> Self {
-        Self::Layout {
-            reason: cut.reason(),
-        }
+        Self::Layout { reason: cut.reason() }
     }
 }
 
@@ -162,12 +147,8 @@ mod tests {
     fn a_bare_cancel_takes_few_bytes() {
         let order =
             Order::from_json(br#"{"order_id":"17","asset_id":"a1","action":"CANCEL"}"#).unwrap();
-        let golden = [
-            &[1, 0b0110_0001, 1][..],
-            &[0; 8],
-            &[0, 2, b'a', b'1', 0, 2, b'1', b'7'],
-        ]
-        .concat();
+        let golden =
+            [&[1, 0b0110_0001, 1][..], &[0; 8], &[0, 2, b'a', b'1', 0, 2, b'1', b'7']].concat();
         assert_eq!(bytes(&order), golden);
         assert_eq!(decode_order(&golden), Ok(order));
     }
@@ -178,12 +159,7 @@ mod tests {
             &Order::from_json(br#"{"order_id":"1","asset_id":"a","action":"CANCEL"}"#).unwrap(),
         );
         order[0] = 2;
-        assert_eq!(
-            decode_order(&order),
-            Err(DecodeError::Layout {
-                reason: "another version"
-            })
-        );
+        assert_eq!(decode_order(&order), Err(DecodeError::Layout { reason: "another version" }));
     }
 
     fn any_id() -> impl Strategy<Value = CompactString> {

@@ -33,11 +33,7 @@ pub(super) fn scan_plain_order(bytes: &[u8]) -> Option<Order> {
         }
     }
     scan.space();
-    if scan.at == bytes.len() {
-        draft.finish().ok()
-    } else {
-        None
-    }
+    if scan.at == bytes.len() { draft.finish().ok() } else { None }
 }
 
 struct Scan<'a> {
@@ -71,9 +67,7 @@ impl<'a> Scan<'a> {
     /// The bytes up to the quote that ends a string; its first quote is taken already.
     fn string(&mut self) -> Option<&'a [u8]> {
         let rest = self.bytes.get(self.at..)?;
-        let length = rest
-            .iter()
-            .position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
+        let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
         self.at += length + 1;
         (rest[length] == b'"').then_some(&rest[..length])
     }
@@ -104,9 +98,7 @@ impl<'a> Scan<'a> {
 
     fn id(&mut self) -> Option<CompactString> {
         let text = self.text()?;
-        (1..=MAX_TEXT_BYTES)
-            .contains(&text.len())
-            .then(|| CompactString::new(text))
+        (1..=MAX_TEXT_BYTES).contains(&text.len()).then(|| CompactString::new(text))
     }
 
     /// A whole number of at most 18 digits, which cannot overflow.
@@ -177,24 +169,12 @@ mod tests {
     fn numbers_that_json_does_not_know_are_not_taken() {
         let with =
             |shares: &str| format!(r#"{{"asset_id":"a","action":"CANCEL","shares":{shares}}}"#);
-        for shares in [
-            "05", "-05", "00", "-0", "-", "", "+5", "5.0", "5e0", "5 5", "0x5",
-        ] {
+        for shares in ["05", "-05", "00", "-0", "-", "", "+5", "5.0", "5e0", "5 5", "0x5"] {
             assert_eq!(scan_plain_order(with(shares).as_bytes()), None, "{shares}");
         }
-        for shares in [
-            "0",
-            "5",
-            "-5",
-            "50",
-            "999999999999999999",
-            "-999999999999999999",
-        ] {
+        for shares in ["0", "5", "-5", "50", "999999999999999999", "-999999999999999999"] {
             let order = scan_plain_order(with(shares).as_bytes());
-            assert_eq!(
-                order.map(|order| order.shares.to_string()).as_deref(),
-                Some(shares)
-            );
+            assert_eq!(order.map(|order| order.shares.to_string()).as_deref(), Some(shares));
         }
     }
 
@@ -246,19 +226,12 @@ mod tests {
                 format!("{before}\"{name}\":{between}{value}{after}")
             },
         );
-        (
-            any::<bool>(),
-            proptest::collection::vec(field, 0..5),
-            space(),
-        )
-            .prop_map(|(sound, fields, after)| {
-                let start = if sound {
-                    r#"{"asset_id":"a","action":"CANCEL","#
-                } else {
-                    "{"
-                };
+        (any::<bool>(), proptest::collection::vec(field, 0..5), space()).prop_map(
+            |(sound, fields, after)| {
+                let start = if sound { r#"{"asset_id":"a","action":"CANCEL","# } else { "{" };
                 format!("{start}{}}}{after}", fields.join(","))
-            })
+            },
+        )
     }
 
     proptest! {

@@ -35,16 +35,10 @@ impl PositionChange {
     pub fn of(trade: &Trade) -> [(Holding, Self); 2] {
         let fill = trade.as_fill();
         [(Side::Buy, fill.buyer()), (Side::Sell, fill.seller())].map(|(side, party)| {
-            let holding = Holding {
-                investor_id: party.investor_id.into(),
-                asset_id: trade.asset_id.clone(),
-            };
-            let change = Self {
-                side,
-                shares: trade.shares,
-                price: trade.price,
-                timestamp: trade.timestamp,
-            };
+            let holding =
+                Holding { investor_id: party.investor_id.into(), asset_id: trade.asset_id.clone() };
+            let change =
+                Self { side, shares: trade.shares, price: trade.price, timestamp: trade.timestamp };
             (holding, change)
         })
     }
@@ -109,13 +103,7 @@ impl Position {
     /// The position that these sums come to.
     #[must_use]
     pub fn new(holding: &Holding, sums: &Turnover) -> Self {
-        let Turnover {
-            bought,
-            sold,
-            cost,
-            proceeds,
-            timestamp,
-        } = *sums;
+        let Turnover { bought, sold, cost, proceeds, timestamp } = *sums;
         Self {
             investor_id: holding.investor_id.clone(),
             asset_id: holding.asset_id.clone(),
@@ -136,19 +124,11 @@ mod tests {
 
     fn change(side: Side, price: &str, shares: i64, timestamp: i64) -> PositionChange {
         let price = price.parse().unwrap();
-        PositionChange {
-            side,
-            shares,
-            price,
-            timestamp,
-        }
+        PositionChange { side, shares, price, timestamp }
     }
 
     fn holding(investor_id: &str) -> Holding {
-        Holding {
-            investor_id: investor_id.into(),
-            asset_id: "asset1".into(),
-        }
+        Holding { investor_id: investor_id.into(), asset_id: "asset1".into() }
     }
 
     #[test]
@@ -165,10 +145,8 @@ mod tests {
 
     #[test]
     fn a_trade_changes_the_positions_of_its_buyer_and_its_seller() {
-        let party = |investor_id: &str| Party {
-            order_id: "1".into(),
-            investor_id: investor_id.into(),
-        };
+        let party =
+            |investor_id: &str| Party { order_id: "1".into(), investor_id: investor_id.into() };
         let trade = Trade {
             asset_id: "asset1".into(),
             number: 1,

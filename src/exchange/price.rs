@@ -126,9 +126,9 @@ fn parse_exponent(text: &[u8]) -> Result<i64, PriceError> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(PriceError::NotANumber);
     }
-    let size = digits.iter().fold(0, |size, digit| {
-        (size * 10 + i64::from(digit - b'0')).min(BEYOND_ANY_TEXT)
-    });
+    let size = digits
+        .iter()
+        .fold(0, |size, digit| (size * 10 + i64::from(digit - b'0')).min(BEYOND_ANY_TEXT));
     Ok(sign * size)
 }
 
@@ -161,9 +161,7 @@ impl Digits {
         let shifted = match (self.value, shift) {
             (0, _) => Some(0),
             (value, 1) => value.checked_mul(10),
-            (value, shift) => 10_u64
-                .checked_pow(shift)
-                .and_then(|power| value.checked_mul(power)),
+            (value, shift) => 10_u64.checked_pow(shift).and_then(|power| value.checked_mul(power)),
         };
         match shifted.and_then(|value| value.checked_add(u64::from(digit))) {
             Some(value) => self.value = value,
@@ -260,10 +258,7 @@ impl DecimalText {
 
     /// Shortest form with at least one place: `5.0`, `587.01`.
     fn new(negative: bool, whole: u128, fraction: u64) -> Self {
-        let mut text = Self {
-            bytes: [0; Self::SIZE],
-            start: Self::SIZE,
-        };
+        let mut text = Self { bytes: [0; Self::SIZE], start: Self::SIZE };
         let mut fraction = fraction;
         let mut places = PLACES;
         while places > 1 && fraction.is_multiple_of(10) {
@@ -400,10 +395,7 @@ mod tests {
     fn a_ninth_place_is_refused_unless_it_is_zero() {
         assert_eq!(price("0.123456789"), Err(PriceError::TooManyPlaces));
         assert_eq!(price("1e-9"), Err(PriceError::TooManyPlaces));
-        assert_eq!(
-            price("1e-99999999999999999999"),
-            Err(PriceError::TooManyPlaces)
-        );
+        assert_eq!(price("1e-99999999999999999999"), Err(PriceError::TooManyPlaces));
         assert_eq!(
             price("12345678901234567890123456789.123456789"),
             Err(PriceError::TooManyPlaces)
@@ -454,18 +446,9 @@ mod tests {
 
     #[test]
     fn json_carries_a_number_and_not_a_string() {
-        assert_eq!(
-            serde_json::to_string(&Price::from_units(500_000_000)).unwrap(),
-            "5.0"
-        );
-        assert_eq!(
-            serde_json::to_string(&Amount::from_units(1)).unwrap(),
-            "0.00000001"
-        );
-        assert_eq!(
-            serde_json::from_str::<Price>("587.01").unwrap().units(),
-            58_701_000_000
-        );
+        assert_eq!(serde_json::to_string(&Price::from_units(500_000_000)).unwrap(), "5.0");
+        assert_eq!(serde_json::to_string(&Amount::from_units(1)).unwrap(), "0.00000001");
+        assert_eq!(serde_json::from_str::<Price>("587.01").unwrap().units(), 58_701_000_000);
         assert!(serde_json::from_str::<Price>("\"587.01\"").is_err());
     }
 

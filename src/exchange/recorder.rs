@@ -30,8 +30,7 @@ impl MatchOutput for Recorder {
     }
 
     fn update(&mut self, outcome: Outcome<'_>) {
-        self.said
-            .push(Said::Update(outcome.into(), outcome.cancelled_shares));
+        self.said.push(Said::Update(outcome.into(), outcome.cancelled_shares));
     }
 }
 

@@ -114,21 +114,12 @@ pub fn put_order(order: &RestingOrder, out: &mut Vec<u8>) {
 /// # Errors
 /// [`BookEntryError`] for bytes that the functions of this module did not write.
 pub fn read_entry<'a>(key: &'a [u8], value: &[u8]) -> Result<BookEntry<'a>, BookEntryError> {
-    let in_key = |cut: Cut| BookEntryError {
-        part: "key",
-        reason: cut.reason(),
-    };
-    let in_value = |cut: Cut| BookEntryError {
-        part: "value",
-        reason: cut.reason(),
-    };
+    let in_key = |cut: Cut| BookEntryError { part: "key", reason: cut.reason() };
+    let in_value = |cut: Cut| BookEntryError { part: "value", reason: cut.reason() };
     let mut key = Reader::new(key);
     let mut value = Reader::new(value);
     if value.byte().map_err(in_value)? != VERSION {
-        return Err(BookEntryError {
-            part: "value",
-            reason: "of another version",
-        });
+        return Err(BookEntryError { part: "value", reason: "of another version" });
     }
     let asset_id = key.text().map_err(in_key)?;
     let side = match key.byte().map_err(in_key)? {
@@ -140,10 +131,7 @@ pub fn read_entry<'a>(key: &'a [u8], value: &[u8]) -> Result<BookEntry<'a>, Book
         BID => Side::Buy,
         ASK => Side::Sell,
         _ => {
-            return Err(BookEntryError {
-                part: "key",
-                reason: "of an unknown kind",
-            });
+            return Err(BookEntryError { part: "key", reason: "of an unknown kind" });
         }
     };
     let (price, sequence) = read_place(side, key).map_err(in_key)?;
@@ -162,10 +150,7 @@ fn ordered(side: Side, bits: u64) -> u64 {
 }
 
 fn read_header(mut value: Reader<'_>) -> Result<Header, Cut> {
-    let header = Header {
-        next_sequence: value.u64()?,
-        trades: value.u64()?,
-    };
+    let header = Header { next_sequence: value.u64()?, trades: value.u64()? };
     value.end()?;
     Ok(header)
 }
@@ -188,15 +173,7 @@ fn read_order(
     let order_id = value.text()?.into();
     let investor_id = value.text()?.into();
     value.end()?;
-    Ok(RestingOrder {
-        order_id,
-        investor_id,
-        side,
-        price,
-        sequence,
-        open_shares,
-        filled_shares,
-    })
+    Ok(RestingOrder { order_id, investor_id, side, price, sequence, open_shares, filled_shares })
 }
 
 #[cfg(test)]
@@ -262,20 +239,11 @@ mod tests {
     fn the_layout_of_a_header_is_what_the_tables_say() {
         let (mut key, mut value) = (Vec::new(), Vec::new());
         put_header_key("a1", &mut key);
-        let header = Header {
-            next_sequence: 258,
-            trades: 7,
-        };
+        let header = Header { next_sequence: 258, trades: 7 };
         put_header(header, &mut value);
         assert_eq!(key, [0, 2, b'a', b'1', 0]);
         assert_eq!(value, [1, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 7]);
-        assert_eq!(
-            read_entry(&key, &value),
-            Ok(BookEntry::Header {
-                asset_id: "a1",
-                header
-            })
-        );
+        assert_eq!(read_entry(&key, &value), Ok(BookEntry::Header { asset_id: "a1", header }));
     }
 
     #[test]
@@ -301,9 +269,7 @@ mod tests {
         let mut value = value(&order);
         value[0] = 2;
         assert_eq!(
-            read_entry(&key("a1", &order), &value)
-                .unwrap_err()
-                .to_string(),
+            read_entry(&key("a1", &order), &value).unwrap_err().to_string(),
             "book store entry in layout 1: value of another version; was the store written by another version?"
         );
     }

@@ -2,15 +2,24 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::metrics::{ExchangeMetrics, LocalTrading};
-
 use super::order::Action;
 use super::trade::Fill;
 use super::update::{Reason, Status};
 
+/// Takes what the exchange counts. Called about once a second from stream threads.
+pub trait ExchangeCounts: Send + Sync {
+    /// So many trades were made, and so many shares changed hands in them.
+    fn trades(&self, trades: u64, shares: u64);
+    /// So many orders that ask for `action` (`new`, `cancel`, `replace`) had this outcome: a status,
+    /// or the reason of a rejection, in the words of the `order-updates` topic.
+    fn orders(&self, action: &str, outcome: &str, orders: u64);
+    /// So many orders more, or fewer, rest in the books of a task.
+    fn resting(&self, change: i64);
+}
+
 /// Where the exchange publishes what it counts. It may be filled after the exchange started, as the
 /// metrics of an instance are made by its start; what was counted before is published then.
-pub type MetricsSlot = Arc<OnceLock<ExchangeMetrics>>;
+pub type MetricsSlot = Arc<OnceLock<Box<dyn ExchangeCounts>>>;
 
 /// How often a tally is published, in milliseconds.
 pub(super) const PUBLISH_INTERVAL_MS: i64 = 1_000;
@@ -20,7 +29,8 @@ const OUTCOMES: usize = Status::ALL.len() + Reason::ALL.len();
 /// Counts since the last publication.
 pub(super) struct Tally {
     metrics: MetricsSlot,
-    trading: LocalTrading,
+    trades: u64,
+    shares: u64,
     /// By action, then by status, rejections by their reason behind the statuses.
     orders: [[u64; OUTCOMES]; Action::ALL.len()],
     /// What this node last added to the gauge of resting orders.
@@ -29,18 +39,13 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn new(metrics: MetricsSlot) -> Self {
-        Self {
-            metrics,
-            trading: LocalTrading::default(),
-            orders: [[0; OUTCOMES]; _],
-            resting: 0,
-        }
+        Self { metrics, trades: 0, shares: 0, orders: [[0; OUTCOMES]; _], resting: 0 }
     }
 
     /// Counts a trade.
     pub(super) fn trade(&mut self, fill: &Fill<'_>) {
-        self.trading.trades += 1;
-        self.trading.shares += fill.shares.unsigned_abs();
+        self.trades += 1;
+        self.shares = self.shares.saturating_add(fill.shares.unsigned_abs());
     }
 
     /// Counts what became of a command.
@@ -57,7 +62,7 @@ impl Tally {
         let Some(metrics) = self.metrics.get() else {
             return;
         };
-        self.trading.publish(metrics);
+        metrics.trades(std::mem::take(&mut self.trades), std::mem::take(&mut self.shares));
         for (action, counts) in Action::ALL.iter().zip(&mut self.orders) {
             let statuses = Status::ALL.iter().map(|status| status.as_str());
             let reasons = Reason::ALL.iter().map(|reason| reason.as_str());
@@ -69,7 +74,7 @@ impl Tally {
             }
         }
         let resting = i64::try_from(resting).unwrap_or(i64::MAX);
-        metrics.add_resting(resting - self.resting);
+        metrics.resting(resting - self.resting);
         self.resting = resting;
     }
 }

@@ -18,7 +18,6 @@ use compact_str::CompactString;
 use tidemill_topology::node::SinkTopic;
 use tidemill_topology::prelude::*;
 
-use crate::config::{ExchangeConfig, SelfTrade as SelfTradeSetting};
 use super::asset::Asset;
 use super::candle::{Candle, Ohlcv};
 use super::engine::MatchEngine;
@@ -32,6 +31,7 @@ use super::serdes::{OrderJson, OrderLayout, Text};
 use super::tally::MetricsSlot;
 use super::trade::Trade;
 use super::update::OrderUpdate;
+use crate::config::{ExchangeConfig, SelfTrade as SelfTradeSetting};
 
 /// The store of resting orders, in the layout of [`store_format`](super::store_format).
 pub const BOOKS: &str = "books";
@@ -45,10 +45,7 @@ type Trades = KStream<CompactString, Trade>;
 ///
 /// # Errors
 /// When the topics' names in `config` contradict each other.
-pub fn exchange_topology(
-    config: &ExchangeConfig,
-    metrics: &MetricsSlot,
-) -> Result<Topology> {
+pub fn exchange_topology(config: &ExchangeConfig, metrics: &MetricsSlot) -> Result<Topology> {
     let builder = StreamsBuilder::new();
     builder.add_state_store(MatchEngine::store(BOOKS));
     let judged = judge(&builder, &orders_by_asset(&builder, config), config);
@@ -58,10 +55,7 @@ pub fn exchange_topology(
         &topics.order_updates,
         Produced::with(Text, Json::<OrderUpdate>::new()).named("order-updates-sink"),
     );
-    trades.to(
-        &topics.trades,
-        Produced::with(Text, Json::<Trade>::new()).named("trades-sink"),
-    );
+    trades.to(&topics.trades, Produced::with(Text, Json::<Trade>::new()).named("trades-sink"));
     candles(&trades, config);
     positions(&trades, config);
     builder.build()
@@ -139,17 +133,13 @@ fn match_orders(
     );
     let rules = rules(config);
     // They meet again here because they act on the same books, in the order of their records.
-    let events = kinds["new"]
-        .merge(&kinds["cancel"])
-        .merge(&kinds["replace"])
-        .process_values_named(
+    let events =
+        kinds["new"].merge(&kinds["cancel"]).merge(&kinds["replace"]).process_values_named(
             Some("match"),
             move || MatchOrders::new(BOOKS, rules, Arc::clone(&metrics)),
             &[BOOKS],
         );
-    let trades = events
-        .flat_map_values(MatchEvent::trade)
-        .with_serdes(Text, Json::<Trade>::new());
+    let trades = events.flat_map_values(MatchEvent::trade).with_serdes(Text, Json::<Trade>::new());
     let updates = events.flat_map_values(MatchEvent::update).merge(&refused);
     (trades, updates)
 }
@@ -183,8 +173,7 @@ fn candles(trades: &Trades, config: &ExchangeConfig) {
             let window = windowed.window;
             let (start, end) = (window.start.millis(), window.end.millis());
             let candle = |sums: &Ohlcv| Candle::new(&windowed.key, start, end, sums);
-            sums.as_ref()
-                .map(|sums| (windowed.key.clone(), candle(sums)))
+            sums.as_ref().map(|sums| (windowed.key.clone(), candle(sums)))
         })
         .to(
             &config.topics.candles,
@@ -209,9 +198,7 @@ fn positions(trades: &Trades, config: &ExchangeConfig) {
             Materialized::named("positions", Json::<Turnover>::new()).caching(true),
         )
         .to_stream()
-        .map_values_with_key(|holding, sums| {
-            sums.as_ref().map(|sums| Position::new(holding, sums))
-        })
+        .map_values_with_key(|holding, sums| sums.as_ref().map(|sums| Position::new(holding, sums)))
         .to(
             &config.topics.positions,
             Produced::with(Json::<Holding>::new(), Nullable(Json::<Position>::new()))

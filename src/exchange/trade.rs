@@ -22,10 +22,7 @@ impl<T: Copy> Copy for Party<T> {}
 
 impl Party<&str> {
     fn to_owned(self) -> Party {
-        Party {
-            order_id: self.order_id.into(),
-            investor_id: self.investor_id.into(),
-        }
+        Party { order_id: self.order_id.into(), investor_id: self.investor_id.into() }
     }
 }
 
@@ -134,10 +131,7 @@ impl Trade {
     #[must_use]
     pub fn as_fill(&self) -> Fill<'_> {
         fn borrowed(party: &Party) -> Party<&str> {
-            Party {
-                order_id: &party.order_id,
-                investor_id: &party.investor_id,
-            }
+            Party { order_id: &party.order_id, investor_id: &party.investor_id }
         }
         Fill {
             asset_id: &self.asset_id,
@@ -197,14 +191,8 @@ impl<'de> Deserialize<'de> for Trade {
             .and_then(|rest| rest.strip_prefix('-'))
             .and_then(|number| number.parse().ok())
             .ok_or_else(|| de::Error::custom("trade_id: expected <asset_id>-<number>"))?;
-        let buyer = Party {
-            order_id: json.buy_order_id,
-            investor_id: json.buyer_id,
-        };
-        let seller = Party {
-            order_id: json.sell_order_id,
-            investor_id: json.seller_id,
-        };
+        let buyer = Party { order_id: json.buy_order_id, investor_id: json.buyer_id };
+        let seller = Party { order_id: json.sell_order_id, investor_id: json.seller_id };
         let (maker, taker) = match json.taker_side {
             Side::Buy => (seller, buyer),
             Side::Sell => (buyer, seller),
@@ -233,14 +221,8 @@ mod tests {
             number: 7,
             price: Price::from_units(500_000_000),
             shares: 5,
-            maker: Party {
-                order_id: "1".into(),
-                investor_id: "Mari".into(),
-            },
-            taker: Party {
-                order_id: "orders-0-1".into(),
-                investor_id: "Celia".into(),
-            },
+            maker: Party { order_id: "1".into(), investor_id: "Mari".into() },
+            taker: Party { order_id: "orders-0-1".into(), investor_id: "Celia".into() },
             taker_side: Side::Buy,
             timestamp: 1_340_285_399_004,
         };
@@ -248,10 +230,7 @@ mod tests {
         assert_eq!(serde_json::to_string(&trade).unwrap(), json);
         assert_eq!(serde_json::from_str::<Trade>(json).unwrap(), trade);
 
-        let sold = Trade {
-            taker_side: Side::Sell,
-            ..trade
-        };
+        let sold = Trade { taker_side: Side::Sell, ..trade };
         let json = serde_json::to_string(&sold).unwrap();
         assert!(json.contains(r#""buyer_id":"Mari","seller_id":"Celia","buy_order_id":"1","sell_order_id":"orders-0-1""#));
         assert_eq!(serde_json::from_str::<Trade>(&json).unwrap(), sold);

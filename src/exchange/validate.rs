@@ -34,9 +34,7 @@ pub fn validate_order(order: &Order) -> Result<(), Reason> {
         return Err(Reason::NonPositivePrice);
     }
     if order.side == Some(Side::Sell)
-        && order
-            .current_shares
-            .is_some_and(|owned| order.shares > owned)
+        && order.current_shares.is_some_and(|owned| order.shares > owned)
     {
         return Err(Reason::InsufficientShares);
     }
@@ -62,11 +60,7 @@ pub fn validate_asset(
         Some(asset) if asset.status == AssetStatus::Halted => return Err(Reason::Halted),
         Some(asset) => (asset.tick_size, asset.lot_size),
     };
-    if has_limit(order)
-        && !order
-            .price
-            .is_some_and(|price| price.is_multiple_of(tick_size))
-    {
+    if has_limit(order) && !order.price.is_some_and(|price| price.is_multiple_of(tick_size)) {
         return Err(Reason::OffTick);
     }
     if order.shares.checked_rem(lot_size) != Some(0) {
@@ -104,12 +98,7 @@ mod tests {
     }
 
     fn asset(tick_size: &str, lot_size: i64, status: AssetStatus) -> Asset {
-        Asset {
-            asset_id: "asset1".into(),
-            tick_size: price(tick_size),
-            lot_size,
-            status,
-        }
+        Asset { asset_id: "asset1".into(), tick_size: price(tick_size), lot_size, status }
     }
 
     const ENTERING: [Action; 2] = [Action::New, Action::Replace];
@@ -128,10 +117,7 @@ mod tests {
     fn shares_must_be_above_zero() {
         for action in ENTERING {
             for shares in [0, -1, i64::MIN] {
-                let order = Order {
-                    shares,
-                    ..order(action)
-                };
+                let order = Order { shares, ..order(action) };
                 assert_eq!(validate_order(&order), Err(Reason::NonPositiveShares));
             }
         }
@@ -141,10 +127,7 @@ mod tests {
     fn a_limit_must_be_above_zero() {
         for action in ENTERING {
             for price in [None, Some(Price::ZERO), Some(price("-5.0"))] {
-                let order = Order {
-                    price,
-                    ..order(action)
-                };
+                let order = Order { price, ..order(action) };
                 assert_eq!(validate_order(&order), Err(Reason::NonPositivePrice));
             }
         }
@@ -152,30 +135,19 @@ mod tests {
 
     #[test]
     fn the_price_of_a_market_order_is_ignored_but_not_that_of_a_replace() {
-        let market = |action, price| Order {
-            kind: Kind::Market,
-            price,
-            ..order(action)
-        };
+        let market = |action, price| Order { kind: Kind::Market, price, ..order(action) };
         for ignored in [None, Some(Price::ZERO), Some(price("5.00000001"))] {
             let order = market(Action::New, ignored);
             assert_eq!(validate_order(&order), Ok(()));
             assert_eq!(validate_asset(&order, None, false), Ok(()));
         }
-        assert_eq!(
-            validate_order(&market(Action::Replace, None)),
-            Err(Reason::NonPositivePrice)
-        );
+        assert_eq!(validate_order(&market(Action::Replace, None)), Err(Reason::NonPositivePrice));
     }
 
     #[test]
     fn nobody_sells_more_than_they_own() {
         for action in ENTERING {
-            let order = |shares, side| Order {
-                shares,
-                side,
-                ..order(action)
-            };
+            let order = |shares, side| Order { shares, side, ..order(action) };
             assert_eq!(validate_order(&order(10, Some(Side::Sell))), Ok(()));
             assert_eq!(
                 validate_order(&order(11, Some(Side::Sell))),
@@ -183,21 +155,14 @@ mod tests {
             );
             assert_eq!(validate_order(&order(11, Some(Side::Buy))), Ok(()));
         }
-        let silent = Order {
-            shares: 11,
-            current_shares: None,
-            ..order(Action::Replace)
-        };
+        let silent = Order { shares: 11, current_shares: None, ..order(Action::Replace) };
         assert_eq!(validate_order(&silent), Ok(()));
     }
 
     #[test]
     fn a_missing_asset_is_refused_only_where_listing_is_required() {
         for action in ENTERING {
-            assert_eq!(
-                validate_asset(&order(action), None, true),
-                Err(Reason::Unlisted)
-            );
+            assert_eq!(validate_asset(&order(action), None, true), Err(Reason::Unlisted));
         }
     }
 
@@ -205,10 +170,7 @@ mod tests {
     fn a_halted_asset_takes_no_orders() {
         let asset = asset("0.01", 1, AssetStatus::Halted);
         for action in ENTERING {
-            assert_eq!(
-                validate_asset(&order(action), Some(&asset), false),
-                Err(Reason::Halted)
-            );
+            assert_eq!(validate_asset(&order(action), Some(&asset), false), Err(Reason::Halted));
         }
     }
 
@@ -216,31 +178,18 @@ mod tests {
     fn prices_and_quantities_keep_to_the_steps_of_their_asset() {
         for action in ENTERING {
             let ticks = asset("0.3", 1, AssetStatus::Open);
-            assert_eq!(
-                validate_asset(&order(action), Some(&ticks), false),
-                Err(Reason::OffTick)
-            );
+            assert_eq!(validate_asset(&order(action), Some(&ticks), false), Err(Reason::OffTick));
             let lots = asset("0.01", 2, AssetStatus::Open);
-            assert_eq!(
-                validate_asset(&order(action), Some(&lots), false),
-                Err(Reason::OffLot)
-            );
-            let fine = Order {
-                price: Some(price("5.00001")),
-                ..order(action)
-            };
+            assert_eq!(validate_asset(&order(action), Some(&lots), false), Err(Reason::OffLot));
+            let fine = Order { price: Some(price("5.00001")), ..order(action) };
             assert_eq!(validate_asset(&fine, None, false), Err(Reason::OffTick));
         }
     }
 
     #[test]
     fn a_cancel_passes_whatever_else_it_says() {
-        let cancel = Order {
-            shares: -1,
-            price: None,
-            current_shares: Some(0),
-            ..order(Action::Cancel)
-        };
+        let cancel =
+            Order { shares: -1, price: None, current_shares: Some(0), ..order(Action::Cancel) };
         assert_eq!(validate_order(&cancel), Ok(()));
         assert_eq!(validate_asset(&cancel, None, true), Ok(()));
         let halted = asset("0.3", 7, AssetStatus::Halted);

@@ -19,15 +19,9 @@ pub struct ExchangeMetrics {
 impl ExchangeMetrics {
     pub(super) fn new(registrar: &Registrar<'_>) -> Result<Self, MetricsError> {
         Ok(Self {
-            trades: registrar
-                .counters("exchange_trades_total", "Trades made.", &[])?
-                .series(&[]),
+            trades: registrar.counters("exchange_trades_total", "Trades made.", &[])?.series(&[]),
             shares: registrar
-                .counters(
-                    "exchange_traded_shares_total",
-                    "Shares that changed hands.",
-                    &[],
-                )?
+                .counters("exchange_traded_shares_total", "Shares that changed hands.", &[])?
                 .series(&[]),
             resting: registrar
                 .gauges(
@@ -48,10 +42,7 @@ impl ExchangeMetrics {
 
     /// Orders of this action that had this outcome.
     pub fn orders(&self, action: &str, outcome: &str, orders: u64) {
-        let mut series = self
-            .by_outcome
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut series = self.by_outcome.lock().unwrap_or_else(PoisonError::into_inner);
         series
             .entry((action.to_owned(), outcome.to_owned()))
             .or_insert_with(|| self.orders.series(&[action, outcome]))
@@ -67,10 +58,7 @@ impl ExchangeMetrics {
     /// Orders carried out or refused so far, by outcome.
     #[must_use]
     pub fn outcomes(&self) -> BTreeMap<String, u64> {
-        let series = self
-            .by_outcome
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let series = self.by_outcome.lock().unwrap_or_else(PoisonError::into_inner);
         let mut outcomes = BTreeMap::new();
         for ((_, outcome), counter) in &*series {
             *outcomes.entry(outcome.clone()).or_default() += counter.get();

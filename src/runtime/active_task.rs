@@ -21,6 +21,7 @@ use tidemill_topology::task::{InputIndex, Task};
 use super::collector::{Collector, TaskHost};
 use super::commit_metadata;
 use super::error::RuntimeError;
+use super::observe::Shared;
 use super::plan::Plan;
 use crate::kafka::{Committed, Consumer, Message, Offset, Producer, Slot, TopicPartition};
 use crate::metrics::{LocalTask, PartitionMetrics, TaskMetrics};
@@ -40,6 +41,8 @@ pub struct Input<M> {
     pub next: Option<Offset>,
     /// What the group last committed.
     pub committed: Option<Offset>,
+    /// What the commit under way says of it, if anything.
+    offered: Option<Offset>,
     /// Whether fetching was paused since too much waits.
     pub paused: bool,
     /// Whether nothing more was to be had when last looked, so others need not wait for it.
@@ -96,6 +99,7 @@ impl<M: Message> ActiveTask<M> {
                     queue: VecDeque::new(),
                     next: None,
                     committed: None,
+                    offered: None,
                     paused: false,
                     drained: false,
                     metrics: metrics.partition(&partition.topic, partition.partition),
@@ -307,9 +311,8 @@ impl<M: Message> ActiveTask<M> {
             {
                 input.next = input.next.map(|next| next.max(position));
             }
-            let Some(next) = input.next.filter(|next| Some(*next) != input.committed) else {
-                continue;
-            };
+            input.offered = input.next.filter(|next| Some(*next) != input.committed);
+            let Some(next) = input.offered else { continue };
             let metadata =
                 metadata.get_or_insert_with(|| commit_metadata::encode(&self.task.times()));
             offsets.push(Committed {
@@ -322,23 +325,39 @@ impl<M: Message> ActiveTask<M> {
         offsets
     }
 
-    /// The group has committed these offsets; what the stores keep of them.
-    pub fn note_committed(&mut self, offsets: &[Committed]) -> Vec<InputOffset> {
+    /// The group has committed what [`offsets`](Self::offsets) gave; what the stores keep of it.
+    pub fn note_committed(&mut self) -> Vec<InputOffset> {
         self.dirty = false;
         let mut kept = Vec::new();
         for input in &mut self.inputs {
-            let Some(offset) = offsets.iter().find(|offset| offset.partition == input.partition)
-            else {
-                continue;
-            };
-            input.committed = Some(offset.offset);
+            let Some(offset) = input.offered.take() else { continue };
+            input.committed = Some(offset);
             kept.push(InputOffset {
                 topic: input.partition.topic.to_string(),
                 partition: input.partition.partition,
-                offset: offset.offset.0,
+                offset: offset.0,
             });
         }
         kept
+    }
+
+    /// Bytes that its stores' engines do not have yet.
+    #[must_use]
+    pub fn dirty_bytes(&self) -> usize {
+        self.stores.as_ref().map_or(0, TaskStores::dirty_bytes)
+    }
+
+    /// Commit step 6, if it is due: what is committed moves on to the stores' engines.
+    ///
+    /// A failure is logged and counted, no more: the write set is the state, and stays; the engine
+    /// is tried again after the next commit.
+    pub fn apply_if_due(&mut self, now_ms: i64, shared: &Shared) {
+        if let Some(stores) = &mut self.stores
+            && let Err(error) = stores.apply_if_due(now_ms)
+        {
+            tracing::error!(task = %self.id, %error, "the store engine cannot be written; trying on");
+            shared.client().error("state");
+        }
     }
 
     /// The partitions that it reads.

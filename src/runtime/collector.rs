@@ -10,6 +10,7 @@ use tidemill_topology::partition::by_key;
 use tidemill_topology::store::{BytesStore, StoreIndex};
 use tidemill_topology::time::Timestamp;
 
+use super::global::GlobalStores;
 use super::plan::{Plan, full_name};
 use crate::kafka::{KafkaError, Outgoing, ProduceError, Producer, TopicId};
 
@@ -21,6 +22,7 @@ pub struct Collector<P> {
     producer: P,
     application_id: Arc<str>,
     plan: Arc<Plan>,
+    globals: GlobalStores,
     /// Handles by the topology's own name object: a comparison of pointers on the record path.
     topics: Vec<(SinkTopic, TopicId, Option<i32>)>,
     /// Records and bytes sent since the counters were last taken.
@@ -33,11 +35,17 @@ pub struct Collector<P> {
 
 impl<P: Producer> Collector<P> {
     /// A collector that sends with `producer`.
-    pub fn new(producer: P, application_id: Arc<str>, plan: Arc<Plan>) -> Self {
+    pub fn new(
+        producer: P,
+        application_id: Arc<str>,
+        plan: Arc<Plan>,
+        globals: GlobalStores,
+    ) -> Self {
         Self {
             producer,
             application_id,
             plan,
+            globals,
             topics: Vec::new(),
             sent: 0,
             sent_bytes: 0,
@@ -146,8 +154,8 @@ impl<P: Producer> Host for TaskHost<'_, P> {
         now_ms()
     }
 
-    fn global_get(&mut self, store: &str, _: &[u8], _: &mut Vec<u8>) -> Result<bool> {
-        Err(Error::wiring(format!("no global store is named {store}")))
+    fn global_get(&mut self, store: &str, key: &[u8], into: &mut Vec<u8>) -> Result<bool> {
+        self.collector.globals.get(store, key, into)
     }
 }
 

@@ -40,6 +40,9 @@ pub enum RuntimeError {
         /// What it should have.
         expected: String,
     },
+    /// A topic is missing or not as it must be.
+    #[error("{0}")]
+    Topics(KafkaError),
     /// A topic that the topology writes does not exist.
     #[error(
         "output topic {topic} does not exist; create it, or correct its name in the configuration"
@@ -148,6 +151,7 @@ impl RuntimeError {
             | Self::Partitions(_)
             | Self::InternalTopic { .. }
             | Self::MissingOutput { .. }
+            | Self::Topics(_)
             | Self::Panic { .. }
             | Self::InputOutOfRange { .. }
             | Self::OffsetsReset { .. }
@@ -164,7 +168,10 @@ impl RuntimeError {
             Self::Kafka(_) => "kafka",
             Self::Task { .. } => "task",
             Self::Topology(_) => "topology",
-            Self::Partitions(_) | Self::InternalTopic { .. } | Self::MissingOutput { .. } => {
+            Self::Partitions(_)
+            | Self::InternalTopic { .. }
+            | Self::MissingOutput { .. }
+            | Self::Topics(_) => {
                 "topics"
             }
             Self::State(_) => "state",

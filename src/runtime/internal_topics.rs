@@ -11,8 +11,9 @@ use super::error::RuntimeError;
 use super::plan::{Plan, WantedTopic, wanted_topics};
 use crate::kafka::{Admin, ErrorClass, KafkaError, NewTopic, TopicInfo};
 
-/// How long one call may wait for the cluster.
-const TIMEOUT: Duration = Duration::from_secs(15);
+/// How long one call may wait for the cluster. It is repeated when that was too short; until then
+/// nobody hears that the cluster is away, and nobody can stop the instance.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 type Known = HashMap<Arc<str>, TopicInfo>;
 

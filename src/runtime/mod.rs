@@ -9,6 +9,7 @@ pub mod active_task;
 pub mod collector;
 pub mod commit_metadata;
 pub mod error;
+pub mod global;
 pub mod internal_topics;
 pub mod observe;
 pub mod plan;

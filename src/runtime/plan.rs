@@ -17,7 +17,7 @@ use crate::kafka::{TopicInfo, TopicPartition};
 /// A topology on a cluster.
 #[derive(Debug)]
 pub struct Plan {
-    subtopologies: Vec<SubtopologyPlan>,
+    subtopologies: BTreeMap<SubtopologyId, SubtopologyPlan>,
     partitions: HashMap<Arc<str>, i32>,
 }
 
@@ -144,7 +144,7 @@ impl Plan {
             });
             let changelogs = changelogs.collect();
             let tasks = topology.task_count(subtopology, counts);
-            SubtopologyPlan { inputs, stores, changelogs, tasks }
+            (subtopology.id, SubtopologyPlan { inputs, stores, changelogs, tasks })
         });
         let partitions = describe
             .iter()
@@ -155,22 +155,29 @@ impl Plan {
         Self { subtopologies: subtopologies.collect(), partitions }
     }
 
-    /// A subtopology.
+    /// A subtopology of the topology that the plan was made of.
     #[must_use]
     pub fn subtopology(&self, id: SubtopologyId) -> &SubtopologyPlan {
-        &self.subtopologies[id.0 as usize]
+        &self.subtopologies[&id]
+    }
+
+    /// Whether any store is logged to a topic of its own.
+    #[must_use]
+    pub fn has_changelogs(&self) -> bool {
+        let changelogs = self.subtopologies.values().flat_map(|plan| &plan.changelogs);
+        changelogs.flatten().any(|changelog| !changelog.is_input)
     }
 
     /// All of them, by number.
     pub fn subtopologies(&self) -> impl Iterator<Item = (SubtopologyId, &SubtopologyPlan)> {
-        (0..).map(SubtopologyId).zip(&self.subtopologies)
+        self.subtopologies.iter().map(|(id, plan)| (*id, plan))
     }
 
     /// The topics that the group subscribes to: one a subtopology.
     #[must_use]
     pub fn lead_topics(&self) -> Vec<&str> {
         self.subtopologies
-            .iter()
+            .values()
             .filter_map(|subtopology| subtopology.inputs.first())
             .map(|lead| &*lead.topic)
             .collect()

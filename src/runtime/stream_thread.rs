@@ -26,10 +26,12 @@ use tidemill_state::TaskDirectory;
 use tidemill_topology::graph::{TaskId, Topology};
 use tidemill_topology::handler::Handlers;
 use tidemill_topology::node::DropReason;
+use tidemill_topology::time::Timestamp;
 
 use super::active_task::ActiveTask;
 use super::collector::{Collector, now_ms};
 use super::error::{Reaction, RuntimeError};
+use super::global::GlobalStores;
 use super::observe::Shared;
 use super::plan::Plan;
 use super::query::StoreRequest;
@@ -45,8 +47,10 @@ use crate::status::TaskState;
 const CALL: Duration = Duration::from_secs(5);
 /// How long such calls are repeated before the thread rolls back.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often status and metrics are published.
+/// How often status and metrics are published, at most.
 const PUBLISH: Duration = Duration::from_millis(200);
+/// Publishing may take one part in so many of the time.
+const PUBLISH_SHARE: u32 = 50;
 /// How often consumed repartition records are deleted.
 const PURGE: Duration = Duration::from_secs(30);
 /// Longest wait of a poll with nothing to do.
@@ -116,6 +120,14 @@ pub struct StreamThread<C: Cluster> {
     tasks: BTreeMap<TaskId, ActiveTask<MessageOf<C>>>,
     /// The task and input that a consumer slot belongs to.
     slots: Vec<Option<(TaskId, usize)>>,
+    /// Tasks with records that wait: a turn costs nothing for the others, however many there are.
+    busy: Vec<TaskId>,
+    /// A query that waits for the next commit.
+    asked: Option<StoreRequest>,
+    /// Bytes that this thread's stores grew by since the last commit.
+    uncommitted_bytes: usize,
+    /// The wall clock when punctuations were last looked for.
+    last_punctuated: Timestamp,
     records: Vec<Received<MessageOf<C>>>,
     events: Vec<Event>,
     consumer: C::Consumer,
@@ -132,6 +144,7 @@ pub struct StreamThread<C: Cluster> {
     in_transaction: bool,
     last_commit: Instant,
     last_publish: Instant,
+    publish_interval: Duration,
     last_purge: Instant,
     last_fenced: Option<Instant>,
     metrics: ThreadMetrics,
@@ -156,13 +169,14 @@ impl<C: Cluster> StreamThread<C> {
         plan: Arc<Plan>,
         shared: Arc<Shared>,
         application_id: Arc<str>,
+        globals: GlobalStores,
         links: ThreadLinks,
     ) -> Self {
         let metrics = shared.metrics.thread(&config.name);
         let read_metrics = shared.metrics.topic(&config.name, "all");
         let now = Instant::now();
         Self {
-            collector: Collector::new(producer, application_id, Arc::clone(&plan)),
+            collector: Collector::new(producer, application_id, Arc::clone(&plan), globals),
             config,
             cluster,
             topology,
@@ -172,6 +186,10 @@ impl<C: Cluster> StreamThread<C> {
             links,
             tasks: BTreeMap::new(),
             slots: Vec::new(),
+            busy: Vec::new(),
+            asked: None,
+            uncommitted_bytes: 0,
+            last_punctuated: Timestamp::UNKNOWN,
             records: Vec::new(),
             events: Vec::new(),
             consumer,
@@ -183,6 +201,7 @@ impl<C: Cluster> StreamThread<C> {
             in_transaction: false,
             last_commit: now,
             last_publish: now,
+            publish_interval: PUBLISH,
             last_purge: now,
             last_fenced: None,
             metrics,
@@ -265,9 +284,7 @@ impl<C: Cluster> StreamThread<C> {
     }
 
     fn poll(&mut self) {
-        let waiting =
-            self.tasks.values().any(|task| task.state == TaskState::Running && task.buffered() > 0);
-        let timeout = if waiting {
+        let timeout = if !self.busy.is_empty() {
             Duration::ZERO
         } else if self.has_work_to_commit() {
             self.config.commit_interval.saturating_sub(self.last_commit.elapsed()).min(IDLE)
@@ -291,7 +308,7 @@ impl<C: Cluster> StreamThread<C> {
     /// Hands records to the tasks they belong to.
     fn distribute(&mut self) {
         let mut last = None;
-        let Self { records, tasks, slots, read, .. } = self;
+        let Self { records, tasks, slots, busy, read, .. } = self;
         let mut target: Option<(&mut ActiveTask<MessageOf<C>>, usize)> = None;
         for Received { slot, message } in records.drain(..) {
             read.records_in += 1;
@@ -309,6 +326,9 @@ impl<C: Cluster> StreamThread<C> {
             if let Some((task, input)) = &mut target
                 && task.state == TaskState::Running
             {
+                if task.buffered() == 0 {
+                    busy.push(task.id);
+                }
                 task.buffer(*input, message);
             }
         }
@@ -319,36 +339,38 @@ impl<C: Cluster> StreamThread<C> {
         let mut total = 0;
         let waits = self.config.max_task_idle.is_some();
         let transactional = self.config.guarantee == ProcessingGuarantee::ExactlyOnce;
-        for task in self.tasks.values_mut() {
-            if task.state != TaskState::Running || task.buffered() == 0 {
+        // Tasks take turns in the order of their ids, whichever got records first.
+        self.busy.sort_unstable();
+        self.busy.dedup();
+        for id in &self.busy {
+            let Some(task) = self.tasks.get_mut(id).filter(|task| task.state == TaskState::Running) else {
                 continue;
-            }
+            };
             if transactional && !self.in_transaction {
                 self.collector.producer().begin()?;
                 self.in_transaction = true;
             }
-            total += task.process(
-                self.config.max_poll_records,
-                waits,
-                &self.consumer,
-                &mut self.collector,
-            )?;
+            let before = task.dirty_bytes();
+            total +=
+                task.process(self.config.max_poll_records, waits, &self.consumer, &mut self.collector)?;
+            self.uncommitted_bytes += task.dirty_bytes().saturating_sub(before);
         }
         if total > 0 {
             self.local.processed += total as u64;
             self.metrics.process_seconds(started.elapsed().as_secs_f64());
         }
         self.balance_fetching();
+        let tasks = &self.tasks;
+        self.busy.retain(|id| tasks.get(id).is_some_and(|task| task.buffered() > 0));
         Ok(())
     }
 
     /// Pauses inputs of which too much waits, and resumes those that have worked it off.
     fn balance_fetching(&mut self) {
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
-        for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
-            if task.inputs.len() < 2 {
-                continue;
-            }
+        for id in &self.busy {
+            let running = |task: &&mut ActiveTask<_>| task.state == TaskState::Running && task.inputs.len() > 1;
+            let Some(task) = self.tasks.get_mut(id).filter(running) else { continue };
             for at in 0..task.inputs.len() {
                 let waiting = task.buffered_of(at);
                 let input = &mut task.inputs[at];
@@ -370,15 +392,23 @@ impl<C: Cluster> StreamThread<C> {
     }
 
     fn punctuate(&mut self) -> Result<(), RuntimeError> {
+        let now = now_ms();
+        // The clock ticks in milliseconds: between two ticks nothing becomes due.
+        if now == self.last_punctuated {
+            return Ok(());
+        }
+        self.last_punctuated = now;
         for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
-            if !task.task.has_wall_clock_punctuation_due(now_ms()) {
+            if !task.task.has_wall_clock_punctuation_due(now) {
                 continue;
             }
             if self.config.guarantee == ProcessingGuarantee::ExactlyOnce && !self.in_transaction {
                 self.collector.producer().begin()?;
                 self.in_transaction = true;
             }
+            let before = task.dirty_bytes();
             task.punctuate(&mut self.collector)?;
+            self.uncommitted_bytes += task.dirty_bytes().saturating_sub(before);
             self.local.punctuations += 1;
         }
         Ok(())

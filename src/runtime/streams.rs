@@ -13,6 +13,7 @@ use tidemill_topology::handler::{HandlerDecision, Handlers};
 use tidemill_topology::node::SinkTopic;
 
 use super::error::RuntimeError;
+use super::global::{GlobalStores, GlobalUpdater};
 use super::internal_topics;
 use super::observe::{Phase, Shared};
 use super::plan::Plan;
@@ -317,8 +318,16 @@ impl<C: Cluster> Instance<C> {
         let Some(plan) = self.prepare()? else { return Ok(()) };
         let plan = Arc::new(plan);
         let mut threads = Vec::new();
+        let mut globals = GlobalStores::default();
+        if !self.topology.global_subtopologies().is_empty() {
+            let Some(updater) = self.read_globals()? else { return Ok(()) };
+            globals = updater.stores();
+            let stop = Arc::clone(&self.links.stop);
+            let name = "global".to_owned();
+            threads.push((name.clone(), spawn(name, move || updater.run(&stop))?));
+        }
         for number in 0..self.config.runtime.threads {
-            threads.push(self.start_thread(number, &plan)?);
+            threads.push(self.start_thread(number, &plan, globals.clone())?);
         }
         if !self.links.stop.load(Ordering::Relaxed) {
             self.shared.set_phase(Phase::Running);
@@ -356,6 +365,25 @@ impl<C: Cluster> Instance<C> {
         }
     }
 
+    /// Reads the global tables to their ends; `None` when told to stop meanwhile.
+    fn read_globals(&self) -> Result<Option<GlobalUpdater<C::Consumer>>, RuntimeError> {
+        self.shared.set_phase(Phase::Starting("the global tables are being read".to_owned()));
+        let consumer = self.cluster.consumer(&ConsumerSettings {
+            group_id: format!("{}-global", self.config.application_id).into(),
+            client_id: format!("{}-{}-global", self.config.application_id, self.instance_id).into(),
+            role: ConsumerRole::Assigned,
+            isolation: Isolation::ReadCommitted,
+        })?;
+        GlobalUpdater::start(
+            consumer,
+            &self.cluster.admin()?,
+            &self.topology,
+            &self.handlers,
+            &self.opening.memory,
+            &self.links.stop,
+        )
+    }
+
     /// Waits for the threads; when one fails, the others are told to stop.
     fn watch(&self, mut threads: Vec<ThreadJoin>) -> Result<(), RuntimeError> {
         let mut result = Ok(());
@@ -388,7 +416,12 @@ impl<C: Cluster> Instance<C> {
         }
     }
 
-    fn start_thread(&self, number: usize, plan: &Arc<Plan>) -> Result<ThreadJoin, RuntimeError> {
+    fn start_thread(
+        &self,
+        number: usize,
+        plan: &Arc<Plan>,
+        globals: GlobalStores,
+    ) -> Result<ThreadJoin, RuntimeError> {
         let config = &self.config;
         let name = format!("{}-{number}", self.instance_id);
         let client_id: Arc<str> = format!("{}-{name}", config.application_id).into();
@@ -411,7 +444,7 @@ impl<C: Cluster> Instance<C> {
         let producer = ProducerSettings {
             client_id: client_id.clone(),
             transactional_id: exactly_once.then(|| client_id.clone()),
-            track_offsets: true,
+            track_offsets: plan.has_changelogs(),
         };
         let (work, work_in) = channel();
         let (done_out, done) = channel();
@@ -439,6 +472,7 @@ impl<C: Cluster> Instance<C> {
             Arc::clone(plan),
             self.shared.clone(),
             application_id,
+            globals,
             ThreadLinks { work, done, requests, stop: self.links.stop.clone() },
         );
         let handle =

@@ -1,12 +1,15 @@
 //! The exchange as a topology: what each order, good or bad, comes to.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidemill::config::Config;
 use tidemill::driver::{InputRecord, OutputRecord, TopologyTestDriver};
-use tidemill::exchange::{AssetDepth, BOOKS, MetricsSlot, exchange_handlers, exchange_topology};
-use tidemill::metrics::Metrics;
+use tidemill::exchange::{
+    AssetDepth, BOOKS, ExchangeCounts, MetricsSlot, exchange_handlers, exchange_topology,
+};
 use tidemill::prelude::*;
 
 const MARI: &str = r#"{"order_id":"1","investor_id":"Mari","asset_id":"asset1","current_shared":10,"shares":5,"price":5.0,"order_type":"SELL"}"#;
@@ -74,7 +77,9 @@ impl Exchange {
         let update = update.unwrap_or_else(|| panic!("no update of {json}: {outputs:?}"));
         match &update["reason"] {
             Value::Null => update["status"].as_str().unwrap().to_owned(),
-            reason => format!("{} {}", update["status"].as_str().unwrap(), reason.as_str().unwrap()),
+            reason => {
+                format!("{} {}", update["status"].as_str().unwrap(), reason.as_str().unwrap())
+            }
         }
     }
 
@@ -117,10 +122,18 @@ fn two_orders_that_meet_make_one_trade_and_are_filled() {
     assert_eq!(outputs["trades"], [trade]);
     let updates: Vec<_> = outputs["order-updates"]
         .iter()
-        .map(|update| (&update["order_id"], &update["status"], &update["open_shares"], &update["filled_shares"]))
+        .map(|update| {
+            (
+                &update["order_id"],
+                &update["status"],
+                &update["open_shares"],
+                &update["filled_shares"],
+            )
+        })
         .map(|(id, status, open, filled)| format!("{id} {status} {open} {filled}"))
         .collect();
-    let expected = ["\"1\" \"ACCEPTED\" 5 0", "\"1\" \"FILLED\" 0 5", "\"orders-0-1\" \"FILLED\" 0 5"];
+    let expected =
+        ["\"1\" \"ACCEPTED\" 5 0", "\"1\" \"FILLED\" 0 5", "\"orders-0-1\" \"FILLED\" 0 5"];
     assert_eq!(updates, expected);
     assert!(!outputs.contains_key("orders-dlq"));
     assert_eq!(exchange.depth("asset1")["asks"], json!([]));
@@ -235,7 +248,8 @@ fn a_bad_asset_is_a_dead_letter_and_the_last_good_one_holds() {
 
 #[test]
 fn an_order_keyed_by_another_asset_is_a_dead_letter_where_orders_are_keyed() {
-    let mut exchange = Exchange::with("exchange.orders.keyed = true", &MetricsSlot::default(), false);
+    let mut exchange =
+        Exchange::with("exchange.orders.keyed = true", &MetricsSlot::default(), false);
     exchange.pipe("orders", Some("asset2"), Some(MARI.as_bytes()));
     exchange.pipe("orders", None, Some(MARI.as_bytes()));
     assert_eq!(exchange.dead_letters().len(), 2);
@@ -286,7 +300,8 @@ fn flow(orders: u32) -> Vec<String> {
     let mut state = 1_u64;
     let mut random = move |below: u64| {
         // Knuth's multiplier; the high bits are the good ones.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
     let order = |at: u32| {
@@ -298,7 +313,10 @@ fn flow(orders: u32) -> Vec<String> {
         });
         let before = id(random(u64::from(at) + 1));
         match random(10) {
-            0 => order(&before, &json!({"asset_id": changes["asset_id"], "action": "CANCEL", "investor_id": null})),
+            0 => order(
+                &before,
+                &json!({"asset_id": changes["asset_id"], "action": "CANCEL", "investor_id": null}),
+            ),
             1 => {
                 let mut changes = changes;
                 changes["action"] = json!("REPLACE");
@@ -339,7 +357,8 @@ fn crashes_between_orders_change_no_trade_and_no_book() {
         (outputs, books, crashes)
     };
     let (outputs, books, _) = run(None);
-    let trades: usize = outputs.iter().filter_map(|topics| topics.get("trades")).map(Vec::len).sum();
+    let trades: usize =
+        outputs.iter().filter_map(|topics| topics.get("trades")).map(Vec::len).sum();
     assert!(trades > 50 && books.len() > 10, "{trades} trades, {} entries", books.len());
     for every in [2, 3] {
         let (crashed_outputs, crashed_books, crashes) = run(Some(every));
@@ -359,21 +378,51 @@ fn an_order_that_comes_and_goes_between_two_commits_costs_a_header_and_no_more()
     assert_eq!(entries.len(), 1);
 }
 
+/// Adds up what the exchange counts, by name.
+#[derive(Clone, Default)]
+struct Counted(Arc<Mutex<BTreeMap<String, i64>>>);
+
+impl Counted {
+    fn add(&self, name: &str, count: i64) {
+        *self.0.lock().unwrap().entry(name.to_owned()).or_default() += count;
+    }
+}
+
+impl ExchangeCounts for Counted {
+    fn trades(&self, trades: u64, shares: u64) {
+        self.add("trades", trades.cast_signed());
+        self.add("shares", shares.cast_signed());
+    }
+
+    fn orders(&self, action: &str, outcome: &str, orders: u64) {
+        self.add(&format!("{action} {outcome}"), orders.cast_signed());
+    }
+
+    fn resting(&self, change: i64) {
+        self.add("resting", change);
+    }
+}
+
 #[test]
 fn what_happened_is_counted() {
-    let metrics = MetricsSlot::default();
-    let mut exchange = Exchange::with("", &metrics, false);
+    let slot = MetricsSlot::default();
+    let mut exchange = Exchange::with("", &slot, false);
     exchange.order(MARI);
     exchange.order(CELIA);
     exchange.order(&order("2", &json!({"shares": 0})));
     exchange.order(&order("3", &json!({})));
-    // Metrics may come after what they count.
-    let registry = Metrics::new("x", "0").unwrap();
-    assert!(metrics.set(registry.exchange().unwrap()).is_ok());
-    exchange.driver.advance_wall_clock(std::time::Duration::from_secs(1)).unwrap();
-    let counted = metrics.get().unwrap();
-    assert_eq!((counted.trades(), counted.resting()), (1, 1));
-    let outcomes = counted.outcomes().into_iter().collect::<Vec<_>>();
-    let expected = [("ACCEPTED", 2), ("FILLED", 1), ("NON_POSITIVE_SHARES", 1)];
-    assert_eq!(outcomes, expected.map(|(outcome, count)| (outcome.to_owned(), count)));
+    // Whoever takes the counts may come after what they count.
+    let counted = Counted::default();
+    assert!(slot.set(Box::new(counted.clone())).is_ok());
+    exchange.driver.advance_wall_clock(Duration::from_secs(1)).unwrap();
+    let counts = counted.0.lock().unwrap().clone().into_iter().collect::<Vec<_>>();
+    let expected = [
+        ("new ACCEPTED", 2),
+        ("new FILLED", 1),
+        ("new NON_POSITIVE_SHARES", 1),
+        ("resting", 1),
+        ("shares", 5),
+        ("trades", 1),
+    ];
+    assert_eq!(counts, expected.map(|(name, count)| (name.to_owned(), count)));
 }

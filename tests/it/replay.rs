@@ -59,20 +59,27 @@ fn every_form_of_a_line_is_understood_and_none_stops_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let mari = TWO_ORDERS.lines().next().unwrap();
     let mut input = Vec::new();
-    input.extend_from_slice(format!("{{\"key\":null,\"value\":{mari},\"timestamp\":60000}}\n\n").as_bytes());
+    input.extend_from_slice(
+        format!("{{\"key\":null,\"value\":{mari},\"timestamp\":60000}}\n\n").as_bytes(),
+    );
     input.extend_from_slice(b"{\"key\":\"gone\",\"value\":null,\"timestamp\":60001}\n");
     input.extend_from_slice(b"{\"value_base64\":\"//4=\",\"timestamp\":60002}\n");
     input.extend_from_slice(b"{\"order_id\":\"cut\n\xff\xfe\n[]");
     let summary = replay_into(folder.path(), &["-", "--json"], &input);
     let summary: Value = serde_json::from_str(&summary).unwrap();
-    assert_eq!((summary["orders"].as_u64(), summary["records"]["orders-dlq"].as_u64()), (Some(6), Some(5)));
+    assert_eq!(
+        (summary["orders"].as_u64(), summary["records"]["orders-dlq"].as_u64()),
+        (Some(6), Some(5))
+    );
     let updates = lines(folder.path(), "order-updates");
     assert_eq!(updates.len(), 1);
     assert_eq!(updates[0]["timestamp"], 60_000);
     assert_eq!(updates[0]["value"]["status"], "ACCEPTED");
     let letters = lines(folder.path(), "orders-dlq");
-    let offsets: Vec<_> =
-        letters.iter().map(|letter| letter["headers"]["__streams.errors.offset"].as_str().unwrap()).collect();
+    let offsets: Vec<_> = letters
+        .iter()
+        .map(|letter| letter["headers"]["__streams.errors.offset"].as_str().unwrap())
+        .collect();
     assert_eq!(offsets, ["1", "2", "3", "4", "5"]);
     assert_eq!(letters[0]["key"], "gone");
     assert_eq!(letters[1]["value_base64"], "//4=");
@@ -102,7 +109,9 @@ fn a_file_that_is_not_there_is_named() {
 
 #[test]
 fn half_an_hour_of_nasdaq_comes_out_execution_for_execution() {
-    let Some(data) = data::recorded("aapl-first-half-hour", "the replay of recorded orders") else { return };
+    let Some(data) = data::recorded("aapl-first-half-hour", "the replay of recorded orders") else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     replay_into(folder.path(), &[data.join("orders.jsonl.gz").to_str().unwrap()], b"");
 
@@ -110,7 +119,12 @@ fn half_an_hour_of_nasdaq_comes_out_execution_for_execution() {
         .iter()
         .map(|trade| {
             let field = |name: &str| trade["value"][name].to_string().trim_matches('"').to_owned();
-            [field("maker_order_id"), price(&field("price")), field("shares"), field("taker_order_id")]
+            [
+                field("maker_order_id"),
+                price(&field("price")),
+                field("shares"),
+                field("taker_order_id"),
+            ]
         })
         .collect();
     let executions: Vec<[String; 4]> = csv(&data.join("executions.csv"))
@@ -122,7 +136,14 @@ fn half_an_hour_of_nasdaq_comes_out_execution_for_execution() {
 
     let levels = |rows: Vec<Vec<String>>, skip: usize| -> BTreeSet<Vec<String>> {
         rows.into_iter()
-            .map(|row| vec![row[skip].clone(), price(&row[skip + 1]), row[skip + 2].clone(), row[skip + 3].clone()])
+            .map(|row| {
+                vec![
+                    row[skip].clone(),
+                    price(&row[skip + 1]),
+                    row[skip + 2].clone(),
+                    row[skip + 3].clone(),
+                ]
+            })
             .collect()
     };
     let expected = levels(csv(&data.join("book-at-end.csv")), 0);
@@ -135,7 +156,11 @@ fn half_an_hour_of_nasdaq_comes_out_execution_for_execution() {
 
 /// A price in one spelling: 587, 587.0 and 587.00 are the same.
 fn price(text: &str) -> String {
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text.to_owned() }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text.to_owned()
+    }
 }
 
 /// The rows of a CSV file without quotes, below its heading.

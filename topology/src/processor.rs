@@ -39,14 +39,17 @@
 //! assert_eq!(builder.build().unwrap().subtopologies().len(), 1);
 //! ```
 
+use std::any::Any;
 use std::sync::Arc;
 
-use crate::error::Result;
-use crate::graph::Wiring;
-use crate::node::{Children, Context, DropReason, Operator, PunctuationType, ScheduleId};
+use crate::error::{Error, Result};
+use crate::graph::{StoreSerdes, Wiring};
+use crate::node::{Children, Context, DropReason, Operator, PunctuationType, ScheduleId, TimeSlot};
 use crate::record::{RawRecord, Record};
-use crate::store::bytes::BytesStore;
+use crate::store::bytes::{BytesStore, StoreIndex};
 use crate::store::key_value::{KeyValue, KeyValueHandle};
+use crate::store::spec::StoreKind;
+use crate::store::versioned::{VersionedHandle, Versions};
 use crate::time::Timestamp;
 
 /// A step written by the user: it may keep state, forward any number of records and be called by
@@ -100,17 +103,31 @@ type Bind<'c> = Option<&'c BoundStores>;
 
 /// The stores that a processor was connected to, each bound to its types on demand.
 pub(crate) struct BoundStores {
-    handles: Vec<(String, crate::store::bytes::StoreIndex, Arc<dyn std::any::Any + Send + Sync>)>,
+    stores: Vec<BoundStore>,
+}
+
+struct BoundStore {
+    name: String,
+    index: StoreIndex,
+    kind: StoreKind,
+    /// The store's clock, if its kind has one.
+    observed: Option<TimeSlot>,
+    serdes: Arc<dyn Any + Send + Sync>,
 }
 
 impl BoundStores {
-    pub(crate) fn new(wiring: &Wiring<'_>, names: &[String]) -> Result<Self> {
-        let handles = names.iter().map(|name| {
+    pub(crate) fn new(wiring: &mut Wiring<'_>, names: &[String]) -> Result<Self> {
+        let stores = names.iter().map(|name| {
             let index = wiring.store_index(name)?;
+            let kind = wiring.store_spec(name)?.kind;
+            let observed = match kind {
+                StoreKind::Versioned { .. } => Some(wiring.store_time(name)?),
+                _ => None,
+            };
             let serdes = Arc::clone(&wiring.stores[wiring.task_stores[index.0]].serdes);
-            Ok((name.clone(), index, serdes))
+            Ok(BoundStore { name: name.clone(), index, kind, observed, serdes })
         });
-        Ok(Self { handles: handles.collect::<Result<_>>()? })
+        Ok(Self { stores: stores.collect::<Result<_>>()? })
     }
 }
 
@@ -135,14 +152,34 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
     /// # Errors
     /// When it was not connected, or holds other types.
     pub fn key_value<SK: 'static, SV: 'static>(&self, name: &str) -> Result<KeyValueHandle<SK, SV>> {
-        let known = self.stores.and_then(|stores| stores.handles.iter().find(|(known, ..)| known == name));
-        let Some((_, index, serdes)) = known else {
-            return Err(crate::error::Error::wiring(format!(
-                "the processor is not connected to a store named {name}; name it where you call process(..)"
-            )));
+        self.handle(self.bound(name)?)
+    }
+
+    /// Binds a versioned store that the processor was connected to; in `init`.
+    ///
+    /// # Errors
+    /// When it was not connected, keeps no versions, or holds other types.
+    pub fn versioned<SK: 'static, SV: 'static>(&self, name: &str) -> Result<VersionedHandle<SK, SV>> {
+        let bound = self.bound(name)?;
+        let Some(observed) = bound.observed else {
+            return Err(Error::wiring(format!("store {name} keeps no versions; bind it with key_value")));
         };
-        let Some(serdes) = serdes.downcast_ref::<crate::graph::StoreSerdes<SK, SV>>() else {
-            return Err(crate::error::Error::wiring(format!(
+        VersionedHandle::new(self.handle(bound)?, bound.kind, observed)
+    }
+
+    fn bound(&self, name: &str) -> Result<&'c BoundStore> {
+        let known = self.stores.and_then(|stores| stores.stores.iter().find(|bound| bound.name == name));
+        known.ok_or_else(|| {
+            Error::wiring(format!(
+                "the processor is not connected to a store named {name}; name it where you call process(..)"
+            ))
+        })
+    }
+
+    fn handle<SK: 'static, SV: 'static>(&self, bound: &BoundStore) -> Result<KeyValueHandle<SK, SV>> {
+        let BoundStore { name, index, serdes, .. } = bound;
+        let Some(serdes) = serdes.downcast_ref::<StoreSerdes<SK, SV>>() else {
+            return Err(Error::wiring(format!(
                 "store {name} does not hold ({}, {})",
                 std::any::type_name::<SK>(),
                 std::any::type_name::<SV>()
@@ -150,7 +187,7 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
         };
         Ok(KeyValueHandle {
             index: *index,
-            name: name.to_owned(),
+            name: name.clone(),
             key: serdes.key.clone(),
             value: serdes.value.clone(),
         })
@@ -168,6 +205,11 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
             buffers: &mut self.ctx.env.buffers,
             timestamp,
         }
+    }
+
+    /// A versioned store to read and write.
+    pub fn versions<'s, SK, SV>(&'s mut self, handle: &'s mut VersionedHandle<SK, SV>) -> Versions<'s, 't, SK, SV> {
+        Versions { handle, ctx: self.ctx }
     }
 
     /// A store in bytes, for processors that lay their entries out themselves and would otherwise

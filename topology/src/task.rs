@@ -65,12 +65,24 @@ impl Task {
         self.inputs.iter().map(|(topic, _)| topic)
     }
 
-    /// Readies every node; once, before the first record.
+    /// Readies every node; once, before the first record, and after the clocks of the last commit
+    /// were taken back: stream-time schedules go on from there.
     ///
     /// # Errors
     /// When a node cannot start.
     pub fn init(&mut self, host: &mut dyn Host) -> Result {
-        self.each_node(host, run_init)
+        self.each_node(host, run_init)?;
+        let now = self.env.stream_time;
+        if now != Timestamp::UNKNOWN {
+            let by_stream_time = |schedule: &&mut Schedule| schedule.kind == PunctuationType::StreamTime;
+            for schedule in self.env.schedules.iter_mut().filter(by_stream_time) {
+                // Whatever was due by then has fired before the commit.
+                let interval = schedule.interval_ms.max(1);
+                let passed = now.millis().div_euclid(interval) + 1;
+                schedule.next = Timestamp::new(passed.saturating_mul(interval));
+            }
+        }
+        Ok(())
     }
 
     /// Takes one record through the nodes, then fires the stream-time punctuations that it made due.

@@ -16,6 +16,8 @@ use super::native::{elements, partition_of, text};
 pub(super) struct Callbacks {
     pub(super) events: Vec<Event>,
     pub(super) stage: Stage,
+    /// Whether the group waits for the answer to a rebalance that an event told of.
+    pub(super) unanswered: bool,
 }
 
 /// Who answers a rebalance.
@@ -52,6 +54,7 @@ pub(super) unsafe extern "C" fn rebalanced(
                 return;
             }
         }
+        callbacks.unanswered = true;
         callbacks.events.push(match code {
             Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 let group_id = Arc::from("");

@@ -316,8 +316,12 @@ impl LibrdkafkaConsumer {
             (*self.shared.raw()).stage = Stage::Closing;
             let outcome = rd_kafka_consumer_close_queue(self.client.raw(), closing.raw());
             // Answers a rebalance whose event was handed out before: closing would wait for it for
-            // ever. Once closing, this is allowed under the cooperative protocol too.
-            rd_kafka_assign(self.client.raw(), ptr::null());
+            // ever. Once closing, this is allowed under the cooperative protocol too. Without such
+            // a rebalance the consumer may be closed by now, and librdkafka then drops the call
+            // without a reply, for which this thread would wait for ever.
+            if (*self.shared.raw()).unanswered {
+                rd_kafka_assign(self.client.raw(), ptr::null());
+            }
             check_object(outcome, operation)?;
             while rd_kafka_consumer_closed(self.client.raw()) == 0 {
                 let left = deadline.saturating_duration_since(Instant::now());
@@ -433,18 +437,22 @@ impl Consumer for LibrdkafkaConsumer {
 
     fn incremental_assign(&mut self, partitions: &[StartAt]) -> Result<(), KafkaError> {
         let list = self.prepare(partitions)?;
-        // SAFETY: the client and the list are live; the list is copied.
+        // SAFETY: the client and the list are live; the list is copied. No callback runs between
+        // calls.
         unsafe {
             let outcome = rd_kafka_incremental_assign(self.client.raw(), list.raw());
+            (*self.shared.raw()).unanswered = false;
             check_object(outcome, "incremental assign")
         }
     }
 
     fn incremental_unassign(&mut self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
         let list = PartitionList::of(partitions)?;
-        // SAFETY: the client and the list are live; the list is copied.
+        // SAFETY: the client and the list are live; the list is copied. No callback runs between
+        // calls.
         unsafe {
             let outcome = rd_kafka_incremental_unassign(self.client.raw(), list.raw());
+            (*self.shared.raw()).unanswered = false;
             check_object(outcome, "incremental unassign")?;
         }
         for partition in partitions {

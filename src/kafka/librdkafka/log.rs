@@ -24,6 +24,10 @@ pub(super) unsafe extern "C" fn forward(
         _ if facility == "CONFWARN" => {
             tracing::debug!(target: "tidemill::kafka", client = %name, "{line}");
         }
+        // Said dozens of times a second while a cluster is away, which the runtime tells once.
+        _ if facility == "ERROR" && line.ends_with("brokers are down") => {
+            tracing::debug!(target: "tidemill::kafka", client = %name, "{line}");
+        }
         0..=2 => tracing::error!(target: "tidemill::kafka", client = %name, %facility, "{line}"),
         3 | 4 => tracing::warn!(target: "tidemill::kafka", client = %name, %facility, "{line}"),
         5 | 6 => tracing::info!(target: "tidemill::kafka", client = %name, %facility, "{line}"),

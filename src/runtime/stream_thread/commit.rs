@@ -36,13 +36,7 @@ impl<C: Cluster> StreamThread<C> {
 
     pub(super) fn commit_is_due(&mut self) -> bool {
         let interval = self.last_commit.elapsed() >= self.config.commit_interval;
-        let dirty: usize = self
-            .tasks
-            .values()
-            .filter_map(|task| task.stores.as_ref())
-            .map(|stores| stores.dirty_bytes())
-            .sum();
-        let full = dirty > self.config.write_set_max_bytes
+        let full = self.uncommitted_bytes > self.config.write_set_max_bytes
             || self.collector.open_bytes > self.config.transaction_max_bytes;
         if !interval && !full {
             return false;
@@ -96,9 +90,11 @@ impl<C: Cluster> StreamThread<C> {
         }
         self.in_transaction = false;
         self.collector.open_bytes = 0;
+        self.uncommitted_bytes = 0;
         // 6. Hand what is committed to the stores' engines.
-        self.apply(&offsets)?;
-        self.last_commit = Instant::now();
+        self.apply()?;
+        // From start to start, so that what a commit takes does not make the next one later.
+        self.last_commit = started;
         self.metrics.commit_seconds(started.elapsed().as_secs_f64());
         // 7. Consumed repartition records are not needed any more.
         self.purge_if_due();
@@ -107,7 +103,7 @@ impl<C: Cluster> StreamThread<C> {
 
     pub(super) fn log_changes(&mut self) -> Result<(), RuntimeError> {
         let collector = &mut self.collector;
-        for task in self.tasks.values_mut() {
+        for task in self.tasks.values_mut().filter(|task| task.dirty) {
             let plan = self.plan.subtopology(task.id.subtopology);
             let partition = Some(task.id.partition);
             let Some(stores) = &mut task.stores else { continue };
@@ -183,10 +179,15 @@ impl<C: Cluster> StreamThread<C> {
         })
     }
 
-    pub(super) fn apply(&mut self, offsets: &[Committed]) -> Result<(), RuntimeError> {
+    pub(super) fn apply(&mut self) -> Result<(), RuntimeError> {
         let now = now_ms().millis();
         for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
-            let inputs = task.note_committed(offsets);
+            let was_dirty = task.dirty;
+            let inputs = task.note_committed();
+            if !was_dirty && inputs.is_empty() {
+                task.apply_if_due(now, &self.shared);
+                continue;
+            }
             let plan = self.plan.subtopology(task.id.subtopology);
             let Some(stores) = &mut task.stores else { continue };
             let mut positions = Vec::new();
@@ -220,11 +221,7 @@ impl<C: Cluster> StreamThread<C> {
                 ));
             }
             stores.committed(&positions, &inputs, now)?;
-            if let Err(error) = stores.apply_if_due(now) {
-                // The write set is the state, and stays; the engine is tried again after the next commit.
-                tracing::error!(task = %task.id, %error, "the store engine cannot be written; trying on");
-                self.shared.client().error("state");
-            }
+            task.apply_if_due(now, &self.shared);
         }
         Ok(())
     }
@@ -308,6 +305,7 @@ impl<C: Cluster> StreamThread<C> {
         };
         self.in_transaction = false;
         self.collector.open_bytes = 0;
+        self.uncommitted_bytes = 0;
         if let Err(error) = &aborted {
             tracing::warn!(thread = self.config.name, %error, "abort; a new producer ends the transaction");
         }

@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
+use tidemill_state::TaskStores;
 use tidemill_topology::node::DropReason;
 use tidemill_topology::store::StoreIndex;
 use tidemill_topology::time::Timestamp;
 
-use super::{PUBLISH, StreamThread};
+use super::{PUBLISH, PUBLISH_SHARE, StreamThread};
 use crate::kafka::{Cluster, Consumer};
 use crate::metrics::StoreSizes;
 use crate::runtime::active_task::ActiveTask;
@@ -17,14 +18,14 @@ use crate::status::{PartitionStatus, StoreStatus, TaskState, TaskStatus};
 impl<C: Cluster> StreamThread<C> {
     /// Queries see committed state alone: they are answered when nothing is uncommitted.
     pub(super) fn answer_requests(&mut self) {
-        if self
-            .tasks
-            .values()
-            .any(|task| task.stores.as_ref().is_some_and(|stores| stores.has_uncommitted()))
-        {
+        if self.asked.is_none() {
+            self.asked = self.links.requests.try_recv().ok();
+        }
+        let uncommitted = |task: &ActiveTask<_>| task.stores.as_ref().is_some_and(TaskStores::has_uncommitted);
+        if self.asked.is_none() || self.tasks.values().any(uncommitted) {
             return;
         }
-        while let Ok(request) = self.links.requests.try_recv() {
+        while let Some(request) = self.asked.take().or_else(|| self.links.requests.try_recv().ok()) {
             let mut running = Vec::new();
             for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
                 let stores = &self.plan.subtopology(task.id.subtopology).stores;
@@ -38,13 +39,14 @@ impl<C: Cluster> StreamThread<C> {
     }
 
     pub(super) fn publish_if_due(&mut self) {
-        if self.last_publish.elapsed() >= PUBLISH {
+        if self.last_publish.elapsed() >= self.publish_interval {
             self.publish();
         }
     }
 
     pub(super) fn publish(&mut self) {
-        self.last_publish = Instant::now();
+        let started = Instant::now();
+        self.last_publish = started;
         self.local.publish(&self.metrics);
         self.read.records_out += std::mem::take(&mut self.collector.sent);
         self.read.bytes_out += std::mem::take(&mut self.collector.sent_bytes);
@@ -70,8 +72,9 @@ impl<C: Cluster> StreamThread<C> {
             (true, true) => "restoring",
             (true, false) => "running",
         };
-        self.shared
-            .set_thread(&self.config.name, ThreadView { state, assigned: self.assigned, tasks });
+        self.shared.set_thread(&self.config.name, ThreadView { state, assigned: self.assigned, tasks });
+        // With many tasks it is done less often, so that its part of the time stays small.
+        self.publish_interval = PUBLISH.max(started.elapsed() * PUBLISH_SHARE);
     }
 }
 

@@ -2,13 +2,14 @@
 
 use tidemill::prelude::*;
 
-use super::notation::{TEXT, Text, consumed, grouped};
+use super::notation::{TEXT, Text, consumed, cut, grouped, s};
 use super::{Declare, Shown};
 use crate::golden::Params;
 
 pub fn find(name: &str) -> Option<Declare> {
     Some(match name {
         "tumbling_count" | "hopping_count" => count,
+        "window_then_table" => window_then_table,
         _ => return None,
     })
 }
@@ -40,4 +41,29 @@ fn count(builder: &StreamsBuilder, params: &Params) -> Shown {
         .to_stream()
         .to("out", Produced::with(TimeWindowed::new(TEXT, params.ms("size_ms")), Nullable(I64)));
     Shown::text().time_windows("out", params.ms("size_ms"), true).store::<Text, i64>("w")
+}
+
+fn window_then_table(builder: &StreamsBuilder, params: &Params) -> Shown {
+    let size_ms = params.ms("size_ms");
+    builder
+        .stream("in", consumed())
+        .group_by_key(grouped())
+        .windowed_by(time_windows(params))
+        .count(materialized(params))
+        .group_by(
+            move |w, c| {
+                let group = format!("{}@{}", s(&w.key), w.window.start.millis() / size_ms % 3);
+                (Some(group), Some(c.to_string()))
+            },
+            grouped().named("grp"),
+        )
+        .aggregate(
+            String::new,
+            |_, v, so_far| Some(cut(&format!("{so_far}+{}", s(v)))),
+            |_, v, so_far| Some(cut(&format!("{so_far}-{}", s(v)))),
+            Materialized::named("agg", Utf8),
+        )
+        .to_stream()
+        .to("out", Produced::with(TEXT, Nullable(Utf8)));
+    Shown::text().store::<Text, String>("agg").store::<Text, i64>("w")
 }

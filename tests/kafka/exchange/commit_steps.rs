@@ -4,6 +4,7 @@
 //! cluster whose producer ends the process at a certain call, which is how the steps of a commit
 //! show from outside.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::Path;
@@ -20,12 +21,12 @@ use tidemill::kafka::{
 };
 use tidemill::runtime::streams::properties;
 use tidemill::runtime::{Streams, handlers};
-use tidemill_test_support::records::produce;
 use tidemill_test_support::{KafkaCluster, Tidemill};
 
-use super::flow::{self, Sent};
+use super::flow;
 use super::market::Market;
 use super::outcome::Outcome;
+use super::sender::Sender;
 
 /// Set in the process that crashes: where, and the file with its settings.
 const CRASH_AT: &str = "CRASH_AT";
@@ -70,6 +71,7 @@ fn a_crash_between_any_two_steps_of_a_commit_changes_no_outcome() {
     }
     let orders = flow::generated(6_000, 3);
     let market = Market::open(&KafkaCluster::shared().bootstrap(), 1);
+    let sender = Sender::to(&market);
     // The engines are written at every commit, so that step 6 is one.
     let settings = [("state.flush.interval.ms", "0"), ("http.listen", "off")];
     let file = market.folder().join("crash.toml");
@@ -78,9 +80,6 @@ fn a_crash_between_any_two_steps_of_a_commit_changes_no_outcome() {
     let points: Vec<Point> = POINTS.into_iter().chain(POINTS).collect();
     let mut shares = orders.chunks(orders.len() / (points.len() + 1));
     for point in points {
-        let send = |orders: &[Sent]| {
-            produce(market.bootstrap(), &market.topic("orders"), orders.iter().map(Sent::record));
-        };
         let program = env::current_exe().expect("this program");
         let mut command = Command::new(program);
         command
@@ -89,24 +88,19 @@ fn a_crash_between_any_two_steps_of_a_commit_changes_no_outcome() {
             .env(SETTINGS_FILE, &file);
         let mut instance = Tidemill::spawn(&mut command);
         // In parts, so that there are commits to be counted.
-        for part in shares.next().unwrap_or_default().chunks(50) {
-            send(part);
-            std::thread::sleep(Duration::from_millis(150));
-        }
+        sender.spread(shares.next().unwrap_or_default(), 10, Duration::from_millis(1_500));
         let status = instance.wait(Duration::from_secs(60));
         let log = instance.log();
         assert!(!status.success() && log.contains("crashing at"), "{point:?}: {status}\n{log}");
     }
     let mut instance = market.start_ready("one", &settings[..1]);
-    for rest in shares {
-        produce(market.bootstrap(), &market.topic("orders"), rest.iter().map(Sent::record));
-    }
+    shares.for_each(|rest| sender.send(rest));
     market.wait_processed();
     instance.stop();
     Outcome::of(&market).assert_same(&Outcome::replayed(&market, &orders));
 }
 
-fn toml(settings: &[(String, String)]) -> String {
+fn toml(settings: &BTreeMap<String, String>) -> String {
     settings.iter().map(|(key, value)| format!("{key} = {value:?}\n")).collect()
 }
 

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tidemill_test_support::KafkaCluster;
-use tidemill_test_support::records::produce;
 
-use super::flow::{self, Sent};
+use super::flow;
 use super::market::{LIMIT, Market};
 use super::outcome::Outcome;
+use super::sender::Sender;
 
 /// A small disk of its own, in memory.
 struct SmallDisk(PathBuf);
@@ -66,13 +66,11 @@ fn a_full_disk_is_named_and_nothing_is_lost_by_it() {
     let often = [("state.flush.interval.ms", "200")];
     let mut instance = market.start_ready("one", &often);
     let (before, after) = orders.split_at(2_000);
-    let send = |orders: &[Sent]| {
-        produce(market.bootstrap(), &market.topic("orders"), orders.iter().map(Sent::record));
-    };
-    send(before);
+    let sender = Sender::to(&market);
+    sender.send(before);
     market.wait_processed();
     disk.fill();
-    send(after);
+    sender.send(after);
     let said = instance.process.wait_for_log("no room for the state of task", LIMIT);
     assert!(said.contains("trying on"), "{said}");
     // Orders are matched all the same.

@@ -1,6 +1,7 @@
 //! One exchange on a broker: topics, application and state folders of its own, and the `tidemill`
 //! instances that run it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -75,7 +76,7 @@ impl Market {
     }
 
     /// The settings of an instance: those of this exchange, then `more`, which win.
-    pub fn settings(&self, instance: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
+    pub fn settings(&self, instance: &str, more: &[(&str, &str)]) -> BTreeMap<String, String> {
         let own = [
             ("bootstrap.servers".to_owned(), self.bootstrap.clone()),
             ("application.id".to_owned(), self.application.clone()),

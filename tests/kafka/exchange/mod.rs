@@ -1,12 +1,14 @@
 //! The exchange as its users have it: the `tidemill` program on a real Kafka, killed, starved and
 //! fed with nonsense.
 //!
-//! Read first [`market`] (an exchange's topics and its instances), [`flow`] (the orders sent) and
-//! [`outcome`] (what came of them, and the comparison of two outcomes); then the tests.
+//! Read first [`market`] (an exchange's topics and its instances), [`flow`] and [`sender`] (the
+//! orders sent), [`outcome`] (what came of them, and the comparison of two outcomes), [`tail`] (the
+//! moment at which something new is seen); then the tests.
 
 mod flow;
 mod market;
 mod outcome;
+mod sender;
 mod tail;
 
 mod at_least_once;

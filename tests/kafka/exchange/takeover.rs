@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tidemill_test_support::KafkaCluster;
 use tidemill_test_support::patience::wait_for;
-use tidemill_test_support::records::produce;
 
-use super::flow::{self, Sent};
+use super::flow;
 use super::market::{LIMIT, Market, Running};
 use super::outcome::Outcome;
+use super::sender::Sender;
 
 const PARTITIONS: i32 = 4;
 /// Subtopologies: of orders as they come, of orders by asset, of positions by holder.
@@ -31,19 +31,10 @@ fn the_other_instance_finishes_what_a_killed_one_began() {
     let mut dies = market.start_ready("dies", &SETTINGS);
     wait_until_they_share(&mut stays, &mut dies);
 
-    let (before, after) = orders.split_at(orders.len() / 2);
+    let sender = Sender::to(&market);
     thread::scope(|scope| {
-        scope.spawn(|| {
-            for slice in before.chunks(500).chain(after.chunks(500)) {
-                produce(
-                    market.bootstrap(),
-                    &market.topic("orders"),
-                    slice.iter().map(Sent::record),
-                );
-                thread::sleep(Duration::from_millis(20));
-            }
-        });
-        thread::sleep(Duration::from_millis(500));
+        scope.spawn(|| sender.spread(&orders, 40, Duration::from_secs(2)));
+        thread::sleep(Duration::from_millis(800));
         dies.process.kill();
     });
     wait_for("the other instance to run all tasks", LIMIT, || {

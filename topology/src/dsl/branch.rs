@@ -72,6 +72,8 @@ impl<K: 'static, V: 'static> Split<K, V> {
 
     fn add(mut self, name: &str, number: usize, predicate: Predicate<K, V>) -> Self {
         let node_name = format!("{}{number}", self.prefix);
+        // Kafka Streams counts a branch like any operation, though its name has no number.
+        self.stream.plan.name(None, "");
         let node = self.stream.plan.processor(
             &[self.node],
             &node_name,
@@ -88,6 +90,38 @@ impl<K: 'static, V: 'static> Split<K, V> {
             self.stream.plan.error(format!("two branches of one split are named {name}"));
         }
         self
+    }
+
+    /// As [`branch`](Self::branch), and declares at once what follows on the branch, whose
+    /// operations are then numbered before the next branch's.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words
+    ///     .split()
+    ///     .branch_then("short", |_, word| word.len() < 4, |short| short.to("short", Produced::with(Utf8, Utf8)))
+    ///     .default_branch_then("long", |long| long.to("long", Produced::with(Utf8, Utf8)));
+    /// # builder.build().unwrap();
+    /// ```
+    #[must_use]
+    pub fn branch_then(
+        self,
+        name: &str,
+        predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static,
+        then: impl FnOnce(&KStream<K, V>),
+    ) -> Self {
+        let split = self.branch(name, predicate);
+        then(&split.branches[name]);
+        split
+    }
+
+    /// As [`default_branch`](Self::default_branch), and declares at once what follows on it.
+    pub fn default_branch_then(self, name: &str, then: impl FnOnce(&KStream<K, V>)) -> Branches<K, V> {
+        let branches = self.default_branch(name);
+        then(&branches[name]);
+        branches
     }
 
     /// The records that no branch took.

@@ -4,8 +4,9 @@
 //! built. Names are generated as Kafka Streams generates them: a prefix and a counter that every
 //! operation advances, named or not.
 
+use std::any::TypeId;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -28,9 +29,16 @@ pub(crate) type Write = Box<dyn Fn(&[String], &mut Graph) -> Result>;
 
 struct Logical {
     parents: Vec<usize>,
+    /// Of a repartitioning that an operation caused by itself: what tells it from others.
+    repartition: Option<Repartitioning>,
     /// The physical node that children attach to.
     output: String,
     write: Write,
+}
+
+struct Repartitioning {
+    types: TypeId,
+    topic: Arc<str>,
 }
 
 /// The graph under construction, shared by every stream and table of a builder.
@@ -40,6 +48,8 @@ pub(crate) struct Plan {
     nodes: RefCell<Vec<Logical>>,
     errors: RefCell<Vec<String>>,
     stores: RefCell<Vec<Store>>,
+    /// Of the nodes that aggregate by window: how long after its end a window still changes, in ms.
+    window_grace_ms: RefCell<BTreeMap<usize, i64>>,
 }
 
 pub(crate) type PlanRef = Rc<Plan>;
@@ -55,6 +65,11 @@ impl Plan {
         given.map_or_else(|| format!("{prefix}{index:010}"), str::to_owned)
     }
 
+    /// The given name, or a generated one; the counter moves only in the latter case.
+    pub(crate) fn name_unless_given(&self, given: Option<&str>, prefix: &str) -> String {
+        given.map_or_else(|| self.name(None, prefix), str::to_owned)
+    }
+
     /// The given store name, or a generated one; the counter moves only in the latter case.
     pub(crate) fn store_name(&self, given: Option<&str>, prefix: &str) -> String {
         given.map_or_else(|| format!("{prefix}STATE-STORE-{:010}", self.next_index()), str::to_owned)
@@ -63,8 +78,28 @@ impl Plan {
     /// Adds a logical node.
     pub(crate) fn add(&self, parents: &[usize], output: &str, write: Write) -> usize {
         let mut nodes = self.nodes.borrow_mut();
-        nodes.push(Logical { parents: parents.to_vec(), output: output.to_owned(), write });
+        nodes.push(Logical { parents: parents.to_vec(), repartition: None, output: output.to_owned(), write });
         nodes.len() - 1
+    }
+
+    /// Notes that a logical node only repartitions, and may be merged with its like.
+    pub(crate) fn may_be_merged<K: 'static, V: 'static>(&self, node: usize, topic: Arc<str>) {
+        let types = TypeId::of::<(K, V)>();
+        if let Some(logical) = self.nodes.borrow_mut().get_mut(node) {
+            logical.repartition = Some(Repartitioning { types, topic });
+        }
+    }
+
+    /// Of each logical node, the one to write in its place: the first that repartitions the same
+    /// stream, where repartitionings are merged.
+    fn written_as(&self, merges: bool) -> Vec<usize> {
+        let nodes = self.nodes.borrow();
+        let is_same = |a: &Logical, b: &Logical| {
+            let types = |node: &Logical| node.repartition.as_ref().map(|repartition| repartition.types);
+            types(a).is_some() && types(a) == types(b) && a.parents == b.parents
+        };
+        let first = |at: usize| (0..at).find(|other| merges && is_same(&nodes[*other], &nodes[at]));
+        (0..nodes.len()).map(|at| first(at).unwrap_or(at)).collect()
     }
 
     /// Adds a logical node that is one processor.
@@ -82,6 +117,21 @@ impl Plan {
     /// Notes what is wrong with a topology; `build` reports all of it.
     pub(crate) fn error(&self, what: String) {
         self.errors.borrow_mut().push(what);
+    }
+
+    /// Notes how long after their end the windows of a node still change, in ms.
+    pub(crate) fn set_window_grace_ms(&self, node: usize, grace_ms: i64) {
+        self.window_grace_ms.borrow_mut().insert(node, grace_ms);
+    }
+
+    /// How long after their end the windows of a node's keys still change, in ms: as long as those
+    /// of the aggregate that its records come from. `None` where no aggregate lies above it.
+    pub(crate) fn window_grace_ms(&self, node: usize) -> Option<i64> {
+        if let Some(grace_ms) = self.window_grace_ms.borrow().get(&node) {
+            return Some(*grace_ms);
+        }
+        let parents = self.nodes.borrow()[node].parents.clone();
+        parents.into_iter().filter_map(|parent| self.window_grace_ms(parent)).max()
     }
 
     /// Writes a stream to a repartition topic and reads it back. Returns the logical node, its
@@ -167,6 +217,23 @@ pub(crate) struct RepartitionSettings<K, V> {
     pub(crate) partitions: Option<i32>,
     pub(crate) partitioner: Option<Partitioner<K, V>>,
     pub(crate) skip_null_keys: bool,
+}
+
+/// Which internal topics a topology does without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Optimization {
+    /// A table's source topic serves as its store's changelog.
+    pub reuse_sources: bool,
+    /// What several operations repartition in the same way is repartitioned once, under the first
+    /// one's name.
+    pub merge_repartitions: bool,
+}
+
+impl Optimization {
+    /// Every operation has its own topics.
+    pub const NONE: Self = Self { reuse_sources: false, merge_repartitions: false };
+    /// As few topics as possible.
+    pub const ALL: Self = Self { reuse_sources: true, merge_repartitions: true };
 }
 
 /// Builds a topology.
@@ -272,6 +339,7 @@ impl StreamsBuilder {
             &[],
             &name,
             Box::new(move |_, graph| {
+                kept.log_to_source(graph.reuses_sources.then_some(&topic.name));
                 let stores = kept.write(graph)?;
                 let (kept_name, send_old) = (stores.first().cloned(), kept.sends_old());
                 let (settings, topic_name) = (settings.clone(), topic.name.to_string());
@@ -286,10 +354,7 @@ impl StreamsBuilder {
                             value: settings.value.clone(),
                             extractor: settings.extractor.clone(),
                             times: vec![(topic_name.clone(), wiring.time_slot())],
-                            table: TableState {
-                                store: kept_name.as_deref().map(|name| wiring.timestamped(name)).transpose()?,
-                                send_old,
-                            },
+                            table: TableState::bind(wiring, kept_name.as_deref(), send_old)?,
                             children: wiring.children(),
                         }))
                     }),
@@ -320,17 +385,44 @@ impl StreamsBuilder {
     /// # Errors
     /// Everything that is wrong with it, together.
     pub fn build(&self) -> Result<Topology> {
+        self.build_optimized(Optimization::NONE)
+    }
+
+    /// As [`build`](Self::build), with fewer internal topics. An application that has run without
+    /// an optimization, or with it, must be reset before that changes.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// builder.table("prices", Consumed::with(Utf8, Utf8), Materialized::named("prices", Utf8));
+    /// let topology = builder.build_optimized(Optimization::ALL).unwrap();
+    /// let prices = &topology.stores(&topology.subtopologies()[0])[0];
+    /// assert_eq!(prices.changelog_source.as_deref(), Some("prices"));
+    /// ```
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_optimized(&self, optimization: Optimization) -> Result<Topology> {
         let errors = self.plan.errors.borrow();
         if !errors.is_empty() {
             return Err(Error::wiring(errors.join("; ")));
         }
-        let mut graph = Graph::default();
+        let mut graph = Graph { reuses_sources: optimization.reuse_sources, ..Graph::default() };
         for store in &*self.plan.stores.borrow() {
             graph.add_store(store.clone())?;
         }
         let nodes = self.plan.nodes.borrow();
-        for node in &*nodes {
-            let parents: Vec<String> = node.parents.iter().map(|parent| nodes[*parent].output.clone()).collect();
+        let written_as = self.plan.written_as(optimization.merge_repartitions);
+        for (at, node) in nodes.iter().enumerate() {
+            if written_as[at] != at {
+                let topic = |at: usize| nodes[at].repartition.as_ref().map(|repartition| repartition.topic.clone());
+                if let (Some(merged), Some(kept)) = (topic(at), topic(written_as[at])) {
+                    graph.merged_topics.insert(merged, kept);
+                }
+                continue;
+            }
+            let parents: Vec<String> =
+                node.parents.iter().map(|parent| nodes[written_as[*parent]].output.clone()).collect();
             (node.write)(&parents, &mut graph)?;
         }
         Topology::new(graph)

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use crate::dsl::aggregation::{MakeAggregate, add_aggregate};
 use crate::dsl::builder::RepartitionSettings;
 use crate::dsl::options::{Grouped, Materialized};
 use crate::dsl::stream::KStream;
 use crate::dsl::table::{KTable, TableStore};
-use crate::dsl::windowed::TimeWindowedStream;
-use crate::dsl::windows::TimeWindows;
+use crate::dsl::windowed::WindowedStream;
+use crate::dsl::windows::EmitStrategy;
 use crate::node::Slot;
 use crate::operators::aggregate::{Aggregate, HeldUpdates};
+use crate::serde::SerdeRef;
 
 /// Bytes of held-back updates after which a caching operator forwards them before the commit.
 pub(crate) const HELD_UPDATES_MAX_BYTES: usize = 10 * 1024 * 1024;
@@ -40,7 +42,11 @@ impl<K: 'static, V: 'static> KGroupedStream<K, V> {
             partitioner: None,
             skip_null_keys: true,
         };
-        self.stream.through(prefix, generated, key, value, settings)
+        let stream = self.stream.through(prefix, generated, key, value, settings);
+        for topic in &stream.sources {
+            stream.plan.may_be_merged::<K, V>(stream.node, topic.clone());
+        }
+        stream
     }
 
     /// How many records each key has had.
@@ -125,39 +131,9 @@ impl<K: 'static, V: 'static> KGroupedStream<K, V> {
         let input = self.by_key(&store_name);
         let value_serde = materialized.value.clone();
         let store = TableStore::new(store_name.clone(), &materialized, self.grouped.key.clone(), value_serde.clone());
-        store.require();
-        let (fold, caching) = (Arc::new(fold), materialized.caching);
-        let (own, kept, value) = (name.clone(), store.clone(), self.grouped.value.clone());
-        let node = plan.add(
-            &[input.node],
-            &name,
-            Box::new(move |parents, graph| {
-                let stores = kept.write(graph)?;
-                let (fold, value, store_name) = (Arc::clone(&fold), value.clone(), store_name.clone());
-                let send_old = kept.sends_old();
-                graph.add(
-                    &own,
-                    crate::graph::NodeKind::Processor,
-                    parents,
-                    &stores,
-                    Arc::new(move |wiring| {
-                        Ok(Slot::new::<K, V>(Aggregate {
-                            fold: Arc::clone(&fold),
-                            value: Some(value.clone()),
-                            store: wiring.timestamped::<K, A>(&store_name)?,
-                            held: HeldUpdates {
-                                caching,
-                                max_bytes: HELD_UPDATES_MAX_BYTES,
-                                drained: Vec::new(),
-                            },
-                            send_old,
-                            key_bytes: Vec::new(),
-                            children: wiring.children(),
-                        }))
-                    }),
-                )
-            }),
-        );
+        let value = self.grouped.value.clone();
+        let make = make_aggregate(Arc::new(fold), value, materialized.caching);
+        let node = add_aggregate(plan, input.node, &name, &store, make);
         KTable {
             plan: plan.clone(),
             node,
@@ -169,7 +145,9 @@ impl<K: 'static, V: 'static> KGroupedStream<K, V> {
         }
     }
 
-    /// Folds each key's records by window.
+    /// Folds each key's records by window: [`TimeWindows`](crate::dsl::windows::TimeWindows),
+    /// [`SlidingWindows`](crate::dsl::windows::SlidingWindows) or
+    /// [`SessionWindows`](crate::dsl::windows::SessionWindows).
     ///
     /// ```
     /// # use std::time::Duration;
@@ -182,7 +160,29 @@ impl<K: 'static, V: 'static> KGroupedStream<K, V> {
     ///     .count(Materialized::named("per-minute", I64));
     /// # builder.build().unwrap();
     /// ```
-    pub fn windowed_by(self, windows: TimeWindows) -> TimeWindowedStream<K, V> {
-        TimeWindowedStream { grouped: self, windows }
+    pub fn windowed_by<W>(self, windows: W) -> WindowedStream<K, V, W> {
+        WindowedStream { grouped: self, windows, emit: EmitStrategy::default() }
     }
+}
+
+/// Makes the node that folds records into one value a key. `fold` gets what is there and says what
+/// shall be.
+pub(crate) fn make_aggregate<K, V, A, F>(fold: Arc<F>, value: SerdeRef<V>, caching: bool) -> MakeAggregate
+where
+    K: 'static,
+    V: 'static,
+    A: Clone + 'static,
+    F: Fn(&K, &V, Option<A>) -> Option<A> + Send + Sync + 'static,
+{
+    Arc::new(move |wiring, store, send_old| {
+        Ok(Slot::new::<K, V>(Aggregate {
+            fold: Arc::clone(&fold),
+            value: Some(value.clone()),
+            store: wiring.timestamped::<K, A>(store)?,
+            held: HeldUpdates { caching, max_bytes: HELD_UPDATES_MAX_BYTES, drained: Vec::new() },
+            send_old,
+            key_bytes: Vec::new(),
+            children: wiring.children(),
+        }))
+    })
 }

@@ -156,24 +156,34 @@ pub struct Joined<K, V> {
     pub(crate) key: Option<SerdeRef<K>>,
     pub(crate) value: Option<SerdeRef<V>>,
     pub(crate) name: Option<String>,
+    pub(crate) grace_ms: Option<i64>,
 }
 
 impl<K: 'static, V: 'static> Joined<K, V> {
     /// With the stream's own serdes: enough where its key has not changed since it was read.
     #[must_use]
     pub fn new() -> Self {
-        Self { key: None, value: None, name: None }
+        Self { key: None, value: None, name: None, grace_ms: None }
     }
 
     /// With these serdes for the stream.
     pub fn with(key: impl Serde<K>, value: impl Serde<V>) -> Self {
-        Self { key: Some(Arc::new(key)), value: Some(Arc::new(value)), name: None }
+        Self { key: Some(Arc::new(key)), value: Some(Arc::new(value)), name: None, grace_ms: None }
     }
 
     /// Names the join, and its repartition topic.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Lets each record wait until the stream's time is that much past it, so that the table's late
+    /// updates are in; the table must be [versioned](Materialized::versioned). Without it a record is
+    /// joined at once.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace_ms = Some(super::windows::millis(grace));
         self
     }
 }
@@ -192,6 +202,7 @@ pub struct Materialized<V> {
     pub(crate) caching: bool,
     pub(crate) logged: bool,
     pub(crate) retention_ms: Option<i64>,
+    pub(crate) history_ms: Option<i64>,
     pub(crate) changelog_config: BTreeMap<String, String>,
 }
 
@@ -212,6 +223,7 @@ impl<V: 'static> Materialized<V> {
             caching: false,
             logged: true,
             retention_ms: None,
+            history_ms: None,
             changelog_config: BTreeMap::new(),
         }
     }
@@ -242,6 +254,15 @@ impl<V: 'static> Materialized<V> {
     #[must_use]
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention_ms = Some(super::windows::millis(retention));
+        self
+    }
+
+    /// Keeps versions of each value, by timestamp, for as long as `history` behind the store's
+    /// highest timestamp: joins then see a table as it was at their record's time, and updates that
+    /// come out of order find their place.
+    #[must_use]
+    pub fn versioned(mut self, history: Duration) -> Self {
+        self.history_ms = Some(super::windows::millis(history));
         self
     }
 

@@ -1,7 +1,9 @@
 //! Stores for processors of the user's own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::dsl::windows::millis;
 use crate::graph::Store;
 use crate::serde::Serde;
 use crate::store::spec::{StoreKind, StoreSpec};
@@ -17,6 +19,59 @@ impl Stores {
         value: impl Serde<V>,
     ) -> Store {
         Store::new(StoreSpec::new(name, StoreKind::KeyValue), Arc::new(key), Arc::new(value))
+    }
+
+    /// A persistent versioned store with a changelog: it knows the value that each key had at any
+    /// time up to `history` before the highest timestamp put.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidemill_topology::prelude::*;
+    ///
+    /// /// Answers each question, a time, with the price as of then.
+    /// struct PriceAsOf {
+    ///     prices: Option<VersionedHandle<String, i64>>,
+    /// }
+    ///
+    /// impl Processor<String, i64> for PriceAsOf {
+    ///     type KeyOut = String;
+    ///     type ValueOut = i64;
+    ///
+    ///     fn init(&mut self, ctx: &mut ProcessorContext<'_, '_, String, i64>) -> Result {
+    ///         self.prices = Some(ctx.versioned("prices")?);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn process(
+    ///         &mut self,
+    ///         record: Record<'_, String, i64>,
+    ///         ctx: &mut ProcessorContext<'_, '_, String, i64>,
+    ///     ) -> Result {
+    ///         let Some(prices) = &mut self.prices else { return Ok(()) };
+    ///         let asked = Timestamp::new(*record.value);
+    ///         match ctx.versions(prices).get_as_of(record.key, asked)? {
+    ///             Some(price) => ctx.forward(record.with_value(&price.value)),
+    ///             None => Ok(()),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let builder = StreamsBuilder::new();
+    /// builder.add_state_store(Stores::versioned("prices", Utf8, I64, Duration::from_secs(3600)));
+    /// builder
+    ///     .stream("questions", Consumed::with(Utf8, I64))
+    ///     .process(|| PriceAsOf { prices: None }, &["prices"])
+    ///     .to("answers", Produced::with(Utf8, I64));
+    /// builder.build().unwrap();
+    /// ```
+    pub fn versioned<K: 'static, V: 'static>(
+        name: impl Into<String>,
+        key: impl Serde<K>,
+        value: impl Serde<V>,
+        history: Duration,
+    ) -> Store {
+        let kind = StoreKind::Versioned { history_ms: millis(history) };
+        Store::new(StoreSpec::new(name, kind), Arc::new(key), Arc::new(value))
     }
 }
 

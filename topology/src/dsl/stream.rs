@@ -284,17 +284,21 @@ impl<K: 'static, V: 'static> KStream<K, V> {
         &self,
         selector: impl Fn(&K, &V) -> K2 + Send + Sync + 'static,
     ) -> KStream<K2, V> {
+        self.keyed_by(self.plan.name(None, "KSTREAM-KEY-SELECT-"), selector)
+    }
+
+    fn keyed_by<K2: 'static>(
+        &self,
+        name: String,
+        selector: impl Fn(&K, &V) -> K2 + Send + Sync + 'static,
+    ) -> KStream<K2, V> {
         let selector = Arc::new(selector);
-        self.step(
-            "KSTREAM-KEY-SELECT-",
-            None,
-            self.value.clone(),
-            true,
-            Arc::new(move |wiring| {
-                let map = SelectKey { selector: Arc::clone(&selector), children: wiring.children::<K2, V>() };
-                Ok(Slot::new::<K, V>(map))
-            }),
-        )
+        let factory: Factory = Arc::new(move |wiring| {
+            let map = SelectKey { selector: Arc::clone(&selector), children: wiring.children::<K2, V>() };
+            Ok(Slot::new::<K, V>(map))
+        });
+        let node = self.plan.processor(&[self.node], &name, &[], factory);
+        self.below(node, name, None, self.value.clone(), true)
     }
 
     /// Shows each record to `action` on its way.
@@ -401,7 +405,7 @@ impl<K: 'static, V: 'static> KStream<K, V> {
         supplier: impl Fn() -> P + Send + Sync + 'static,
         stores: &[&str],
     ) -> KStream<P::KeyOut, P::ValueOut> {
-        let name = self.plan.name(name, "KSTREAM-PROCESSOR-");
+        let name = self.plan.name_unless_given(name, "KSTREAM-PROCESSOR-");
         let node = self.processed(&name, supplier, stores);
         self.below(node, name, None, None, true)
     }
@@ -423,7 +427,7 @@ impl<K: 'static, V: 'static> KStream<K, V> {
         supplier: impl Fn() -> P + Send + Sync + 'static,
         stores: &[&str],
     ) -> KStream<K, V2> {
-        let name = self.plan.name(name, "KSTREAM-PROCESSVALUES-");
+        let name = self.plan.name_unless_given(name, "KSTREAM-PROCESSVALUES-");
         let node = self.processed(&name, supplier, stores);
         self.below(node, name, self.key.clone(), None, false)
     }
@@ -528,7 +532,8 @@ impl<K: 'static, V: 'static> KStream<K, V> {
         selector: impl Fn(&K, &V) -> K2 + Send + Sync + 'static,
         grouped: Grouped<K2, V>,
     ) -> KGroupedStream<K2, V> {
-        KGroupedStream::new(self.select_key(selector), grouped)
+        let name = self.plan.name(grouped.name.as_deref(), "KSTREAM-KEY-SELECT-");
+        KGroupedStream::new(self.keyed_by(name, selector), grouped)
     }
 
     /// Sends the records to a topic.

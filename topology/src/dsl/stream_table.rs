@@ -6,9 +6,14 @@ use crate::dsl::builder::RepartitionSettings;
 use crate::dsl::options::Joined;
 use crate::dsl::stream::KStream;
 use crate::dsl::table::KTable;
-use crate::graph::NodeKind;
+use crate::error::Error;
+use crate::graph::{NodeKind, Store};
 use crate::node::Slot;
+use crate::operators::held_records::HeldRecords;
 use crate::operators::stream_table_join::StreamTableJoin;
+use crate::operators::table_view::TableView;
+use crate::serde::{Bytes, SerdeRef};
+use crate::store::spec::{StoreKind, StoreSpec};
 
 impl<K: 'static, V: 'static> KStream<K, V> {
     /// Each record with the table's value under its key; records that find none go no further.
@@ -87,27 +92,47 @@ impl<K: 'static, V: 'static> KStream<K, V> {
         }
         let name = self.plan.name(joined.name.as_deref(), prefix);
         table.store.require();
-        let (joiner, store, own) = (Arc::new(joiner), table.store.name().to_owned(), name.clone());
+        let (joiner, kept, own) = (Arc::new(joiner), table.store.clone(), name.clone());
         let together = stream.sources.iter().chain(&table.sources).cloned().collect();
         let checked = value_serde.clone();
-        // The table is a parent only of the order in which nodes are written: its store comes first.
+        let held = self.held_records(&name, joined.grace_ms, value_serde);
+        // The table was declared before, so its store is there.
         let node = self.plan.add(
             &[stream.node],
             &name,
             Box::new(move |parents, graph| {
                 graph.copartition(Clone::clone(&together));
-                let (joiner, checked, bound) = (Arc::clone(&joiner), checked.clone(), store.clone());
+                let mut stores = vec![kept.name()];
+                if let Some((spec, ..)) = &held {
+                    if !matches!(kept.kind(), StoreKind::Versioned { .. }) {
+                        return Err(Error::wiring(format!(
+                            "join {own} has a grace period, so table {} must be versioned: use Materialized::versioned",
+                            stores[0]
+                        )));
+                    }
+                    graph.add_store(Store::new::<Vec<u8>, Vec<u8>>(spec.clone(), Arc::new(Bytes), Arc::new(Bytes)))?;
+                    stores.push(spec.name.clone());
+                }
+                let (joiner, checked, bound) = (Arc::clone(&joiner), checked.clone(), kept.name());
+                let held = held.clone();
                 graph.add(
                     &own,
                     NodeKind::Processor,
                     parents,
-                    std::slice::from_ref(&store),
+                    &stores,
                     Arc::new(move |wiring| {
+                        let held = match &held {
+                            Some((spec, grace_ms, value)) => {
+                                Some((HeldRecords::bind(wiring, &spec.name, *grace_ms)?, value.clone()))
+                            }
+                            None => None,
+                        };
                         Ok(Slot::new::<K, V>(StreamTableJoin {
                             joiner: Arc::clone(&joiner),
                             value: checked.clone(),
-                            table: wiring.timestamped::<K, VT>(&bound)?,
+                            table: TableView::<K, VT>::bind(wiring, &bound)?,
                             left,
+                            held,
                             key_bytes: Vec::new(),
                             children: wiring.children::<K, VR>(),
                         }))
@@ -118,5 +143,20 @@ impl<K: 'static, V: 'static> KStream<K, V> {
         let mut result = stream.below(node, name, key_serde, None, false);
         result.sources.extend(table.sources.iter().cloned());
         result
+    }
+
+    /// The store of a join with a grace period, that period in ms, and the serde of what waits.
+    fn held_records(
+        &self,
+        name: &str,
+        grace_ms: Option<i64>,
+        value: Option<SerdeRef<V>>,
+    ) -> Option<(StoreSpec, i64, SerdeRef<V>)> {
+        let grace_ms = grace_ms?;
+        let Some(value) = value else {
+            self.plan.error(format!("join {name} has a grace period and needs serdes: use Joined::with"));
+            return None;
+        };
+        Some((StoreSpec::new(format!("{name}-Buffer"), StoreKind::KeyValue), grace_ms, value))
     }
 }

@@ -1,6 +1,6 @@
 //! A table: the latest value of each key.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::sync::Arc;
 use crate::dsl::builder::PlanRef;
 use crate::dsl::options::Materialized;
 use crate::dsl::stream::KStream;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Store};
 use crate::node::Slot;
 use crate::operators::to_stream::ToStream;
-use crate::serde::SerdeRef;
+use crate::serde::{Missing, SerdeRef};
 use crate::store::spec::{StoreKind, StoreSpec};
 
 /// The latest value of each key: an update replaces what was there, a deletion removes it.
@@ -44,19 +44,28 @@ impl<K, V> Clone for KTable<K, V> {
 /// it, which is known when the topology is built.
 #[derive(Clone)]
 pub(crate) struct TableStore {
-    store: Rc<Store>,
+    store: Rc<RefCell<Store>>,
+    /// False where values have no serde yet: the table cannot be kept.
+    writable: Rc<Cell<bool>>,
     required: Rc<Cell<bool>>,
     sends_old: Rc<Cell<bool>>,
+    /// The tables that this one is computed from, which tell old values where this one is not kept.
+    above: Rc<[TableStore]>,
 }
 
 impl TableStore {
-    pub(crate) fn new<K: 'static, V: 'static, M>(
+    /// The store of a table that is read, aggregated or joined.
+    pub(crate) fn new<K: 'static, V: 'static>(
         name: String,
-        materialized: &Materialized<M>,
+        materialized: &Materialized<V>,
         key: SerdeRef<K>,
         value: SerdeRef<V>,
     ) -> Self {
-        Self::of_kind(name, materialized, StoreKind::TimestampedKeyValue, key, value)
+        let kind = match materialized.history_ms {
+            Some(history_ms) => StoreKind::Versioned { history_ms },
+            None => StoreKind::TimestampedKeyValue,
+        };
+        Self::of_kind(name, materialized, kind, key, value)
     }
 
     pub(crate) fn of_kind<K: 'static, V: 'static, M>(
@@ -74,15 +83,58 @@ impl TableStore {
             ..StoreSpec::new(name, kind)
         };
         Self {
-            store: Rc::new(Store::new(spec, key, value)),
+            store: Rc::new(RefCell::new(Store::new(spec, key, value))),
+            writable: Rc::new(Cell::new(true)),
             required: Rc::new(Cell::new(materialized.name.is_some())),
             sends_old: Rc::default(),
+            above: Rc::new([]),
         }
     }
 
+    /// The store of a table that is computed from another: kept only if asked for.
+    pub(crate) fn derived<K: 'static, V: 'static>(
+        name: &str,
+        above: &Self,
+        key: SerdeRef<K>,
+        value: Option<SerdeRef<V>>,
+    ) -> Self {
+        Self::derived_from(name, vec![above.clone()], key, value)
+    }
+
+    /// The store of a table that is computed from several others: kept only if asked for.
+    pub(crate) fn derived_from<K: 'static, V: 'static>(
+        name: &str,
+        above: Vec<Self>,
+        key: SerdeRef<K>,
+        value: Option<SerdeRef<V>>,
+    ) -> Self {
+        let spec = StoreSpec::new(format!("{name}-store"), StoreKind::TimestampedKeyValue);
+        let writable = value.is_some();
+        let value = value.unwrap_or_else(|| Arc::new(Missing));
+        Self {
+            store: Rc::new(RefCell::new(Store::new(spec, key, value))),
+            writable: Rc::new(Cell::new(writable)),
+            required: Rc::default(),
+            sends_old: Rc::default(),
+            above: above.into(),
+        }
+    }
+
+    /// Takes another's declaration, for a table that is to be kept after all.
+    fn keep_as(&self, other: &Self) {
+        self.store.replace(other.store.borrow().clone());
+        self.writable.set(true);
+        self.required.set(true);
+    }
+
     /// Its name.
-    pub(crate) fn name(&self) -> &str {
-        &self.store.spec.name
+    pub(crate) fn name(&self) -> String {
+        self.store.borrow().spec.name.clone()
+    }
+
+    /// Its layout.
+    pub(crate) fn kind(&self) -> StoreKind {
+        self.store.borrow().spec.kind
     }
 
     /// Something needs the store.
@@ -90,9 +142,27 @@ impl TableStore {
         self.required.set(true);
     }
 
+    /// Something below asks for old values: they come from the store, or from the table above; and
+    /// `force` keeps what was not to be kept. Whether they will come.
+    pub(crate) fn request_old(&self, force: bool) -> bool {
+        let come = if self.above.is_empty() || self.required.get() {
+            self.required.set(self.required.get() || force);
+            self.required.get()
+        } else {
+            self.above.iter().fold(true, |come, above| above.request_old(force) && come)
+        };
+        self.sends_old.set(self.sends_old.get() || come);
+        come
+    }
+
     /// Whether something below asked for old values.
     pub(crate) fn sends_old(&self) -> bool {
         self.sends_old.get()
+    }
+
+    /// Lets a source topic serve as the changelog, or none.
+    pub(crate) fn log_to_source(&self, topic: Option<&Arc<str>>) {
+        self.store.borrow_mut().spec.changelog_source = topic.map(|topic| topic.to_string());
     }
 
     /// Adds the store to the graph if it is needed; its name, for the node that keeps it.
@@ -100,8 +170,14 @@ impl TableStore {
         if !self.required.get() {
             return Ok(Vec::new());
         }
-        graph.add_store((*self.store).clone())?;
-        Ok(vec![self.name().to_owned()])
+        if !self.writable.get() {
+            return Err(Error::wiring(format!(
+                "table {} has to be kept, and its values have no serde: call materialized(..) on it",
+                self.name()
+            )));
+        }
+        graph.add_store(self.store.borrow().clone())?;
+        Ok(vec![self.name()])
     }
 }
 
@@ -111,6 +187,43 @@ pub(crate) fn is_generated(name: &str) -> bool {
 }
 
 impl<K: 'static, V: 'static> KTable<K, V> {
+    /// Keeps the table in a store of that name, where it can be queried; for tables that are
+    /// computed from others, which otherwise keep nothing.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// let stock = builder.table("stock", Consumed::with(Utf8, I64), Materialized::with(I64));
+    /// stock.filter(|_, count| *count > 0).materialized(Materialized::named("available", I64));
+    /// # assert_eq!(builder.build().unwrap().describe().subtopologies[0].stores, ["available"]);
+    /// ```
+    #[must_use]
+    pub fn materialized(mut self, materialized: Materialized<V>) -> Self {
+        let name = self.plan.store_name(materialized.name.as_deref(), "KTABLE-");
+        let value = materialized.value.clone();
+        self.store.keep_as(&TableStore::new(name, &materialized, self.key.clone(), value.clone()));
+        self.value = Some(value);
+        self
+    }
+
+    /// The table's changes as a stream under keys of another kind; a deletion is `None`.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// let stock = builder.table("stock", Consumed::with(Utf8, I64), Materialized::with(I64));
+    /// stock
+    ///     .to_stream_by(|item, count| format!("{item}:{}", count.is_some()))
+    ///     .to("changes", Produced::with(Utf8, Nullable(I64)));
+    /// # builder.build().unwrap();
+    /// ```
+    pub fn to_stream_by<K2: 'static>(
+        &self,
+        selector: impl Fn(&K, Option<&V>) -> K2 + Send + Sync + 'static,
+    ) -> KStream<K2, Option<V>> {
+        self.to_stream().select_key(move |key, value: &Option<V>| selector(key, value.as_ref()))
+    }
+
     /// The table's changes as a stream; a deletion is `None`.
     pub fn to_stream(&self) -> KStream<K, Option<V>> {
         let name = self.plan.name(None, "KTABLE-TOSTREAM-");

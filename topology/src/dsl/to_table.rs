@@ -65,10 +65,7 @@ impl<K: 'static, V: Clone + 'static> KStream<K, Option<V>> {
                     Arc::new(move |wiring| {
                         Ok(Slot::new(ToTable::<K, V> {
                             key: key.clone(),
-                            table: TableState {
-                                store: kept_name.as_deref().map(|name| wiring.timestamped(name)).transpose()?,
-                                send_old,
-                            },
+                            table: TableState::bind(wiring, kept_name.as_deref(), send_old)?,
                             key_bytes: Vec::new(),
                             children: wiring.children(),
                         }))

@@ -11,7 +11,7 @@ use crate::node::SinkTopic;
 /// What a topology consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Description {
-    /// Its subtopologies.
+    /// Its subtopologies, global ones included, by number.
     pub subtopologies: Vec<SubtopologyDescription>,
 }
 
@@ -20,6 +20,8 @@ pub struct Description {
 pub struct SubtopologyDescription {
     /// Its number.
     pub id: u32,
+    /// Whether every instance runs it whole, for a global table or store.
+    pub is_global: bool,
     /// Its nodes, in the order in which Kafka Streams lists them.
     pub nodes: Vec<NodeDescription>,
     /// The names of its stores.
@@ -51,7 +53,10 @@ impl Topology {
     #[must_use]
     pub fn describe(&self) -> Description {
         let names = |at: &[usize]| at.iter().map(|at| self.graph.nodes[*at].name.clone()).collect();
-        let subtopologies = self.subtopologies().iter().map(|subtopology| {
+        let is_global = |id| self.global_subtopologies().iter().any(|global| global.id == id);
+        let mut all: Vec<_> = self.subtopologies().iter().chain(self.global_subtopologies()).collect();
+        all.sort_by_key(|subtopology| subtopology.id);
+        let subtopologies = all.into_iter().map(|subtopology| {
             let mut sizes = vec![0; self.graph.nodes.len()];
             for at in subtopology.nodes.iter().rev() {
                 let children = &self.graph.nodes[*at].children;
@@ -82,7 +87,7 @@ impl Topology {
             // Kafka Streams lists the nodes with the most below them first, then by name.
             nodes.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.name.cmp(&b.name)));
             let stores = self.stores(subtopology).into_iter().map(|store| store.name).collect();
-            SubtopologyDescription { id: subtopology.id.0, nodes, stores }
+            SubtopologyDescription { id: subtopology.id.0, is_global: is_global(subtopology.id), nodes, stores }
         });
         Description { subtopologies: subtopologies.collect() }
     }
@@ -138,9 +143,11 @@ impl Description {
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        writeln!(f, "Topologies:")?;
+        // Spaces and blank lines are Kafka Streams' own.
+        write!(f, "Topologies:\n ")?;
         for subtopology in &self.subtopologies {
-            writeln!(f, "   Sub-topology: {}", subtopology.id)?;
+            let note = if subtopology.is_global { " for global store (will not generate tasks)" } else { "" };
+            writeln!(f, "  Sub-topology: {}{note}", subtopology.id)?;
             for node in &subtopology.nodes {
                 match node.kind {
                     "source" => writeln!(f, "    Source: {} (topics: [{}])", node.name, node.topics.join(", "))?,
@@ -157,7 +164,9 @@ impl fmt::Display for Description {
                     writeln!(f, "      <-- {}", list(&node.predecessors))?;
                 }
             }
-            writeln!(f)?;
+            if !subtopology.is_global {
+                writeln!(f)?;
+            }
         }
         Ok(())
     }

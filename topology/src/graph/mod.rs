@@ -98,6 +98,10 @@ pub struct Graph {
     pub(crate) copartitioned: Vec<BTreeSet<SinkTopicName>>,
     /// Names of the stores that every instance has whole.
     pub(crate) global_stores: BTreeSet<String>,
+    /// Whether a table's source topic serves as its changelog.
+    pub(crate) reuses_sources: bool,
+    /// Repartition topics that an optimisation spares, and those that stand for them.
+    pub(crate) merged_topics: BTreeMap<SinkTopicName, SinkTopicName>,
 }
 
 /// A source topic's name, without the application's id.
@@ -196,6 +200,8 @@ impl Graph {
 
     /// Demands that these source topics have as many partitions as each other.
     pub fn copartition(&mut self, topics: BTreeSet<Arc<str>>) {
+        let kept = |topic| self.merged_topics.get(&topic).cloned().unwrap_or(topic);
+        let topics: BTreeSet<_> = topics.into_iter().map(kept).collect();
         if topics.len() > 1 {
             self.copartitioned.push(topics);
         }

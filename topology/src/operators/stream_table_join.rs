@@ -1,24 +1,28 @@
 //! `join` and `left_join` of a stream with a table: looks each record's key up in the table.
 //!
-//! Keeps nothing of its own: it reads the table's store. Only the stream side triggers. Drops,
+//! Reads the table's store; a versioned one as of the record's timestamp. Keeps nothing of its own,
+//! unless it has a grace period: then its [`HeldRecords`]. Only the stream side triggers. Drops,
 //! counted: records with a null value; with a null key, unless it is a left join, which then joins
 //! with nothing.
 
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::node::{Children, Context, DropReason, Operator};
+use crate::operators::held_records::HeldRecords;
+use crate::operators::table_view::TableView;
 use crate::record::Record;
 use crate::serde::SerdeRef;
-use crate::store::key_value::TimestampedHandle;
 
 /// Joins each record with the table's value under its key.
 pub(crate) struct StreamTableJoin<F, K, V, VT, VR> {
     pub(crate) joiner: Arc<F>,
     /// `None` where the stream's values have no serde: they are then never null.
     pub(crate) value: Option<SerdeRef<V>>,
-    pub(crate) table: TimestampedHandle<K, VT>,
+    pub(crate) table: TableView<K, VT>,
     pub(crate) left: bool,
+    /// `None` without a grace period.
+    pub(crate) held: Option<(HeldRecords, SerdeRef<V>)>,
     pub(crate) key_bytes: Vec<u8>,
     pub(crate) children: Children<K, VR>,
 }
@@ -28,23 +32,62 @@ where
     F: Fn(&K, &V, Option<&VT>) -> Option<VR> + Send + Sync,
 {
     fn process(&mut self, record: Record<'_, K, V>, ctx: &mut Context<'_>) -> Result {
+        if let Some((held, _)) = &self.held {
+            held.observe(record.timestamp, ctx);
+        }
         if self.value.as_ref().is_some_and(|serde| serde.is_null(record.value)) {
             ctx.drop_record(DropReason::NullValue);
             return Ok(());
         }
-        let found = if self.table.0.key.is_null(record.key) {
-            None
-        } else {
-            self.table.0.write_key(record.key, &mut self.key_bytes)?;
-            ctx.timestamped(&self.table).get(&self.key_bytes)?.map(|entry| entry.value)
-        };
-        if found.is_none() && !self.left {
-            if self.table.0.key.is_null(record.key) {
+        if self.table.key().is_null(record.key) {
+            if !self.left {
                 ctx.drop_record(DropReason::NullKey);
+                return Ok(());
             }
+            return self.forward(record, None, ctx);
+        }
+        self.table.write_key(record.key, &mut self.key_bytes)?;
+        match &mut self.held {
+            Some((held, value)) if !held.is_late(record.timestamp, ctx) => {
+                let write = |out: &mut Vec<u8>| value.serialize(record.value, out);
+                held.put(&self.key_bytes, record.timestamp, record.headers, write, ctx)?;
+            }
+            _ => self.join(record, ctx)?,
+        }
+        self.release(ctx)
+    }
+}
+
+impl<F, K: 'static, V: 'static, VT: 'static, VR: 'static> StreamTableJoin<F, K, V, VT, VR>
+where
+    F: Fn(&K, &V, Option<&VT>) -> Option<VR>,
+{
+    /// Joins what has waited long enough.
+    fn release(&mut self, ctx: &mut Context<'_>) -> Result {
+        let Some((held, value)) = &mut self.held else { return Ok(()) };
+        let value_serde = Arc::clone(value);
+        for released in held.release(ctx)? {
+            let key = self.table.key().deserialize(released.key()).map_err(Error::processing)?;
+            let value = value_serde.deserialize(released.value()).map_err(Error::processing)?;
+            self.key_bytes.clear();
+            self.key_bytes.extend_from_slice(released.key());
+            let (timestamp, headers) = (released.timestamp, &released.headers);
+            self.join(Record { key: &key, value: &value, timestamp, headers }, ctx)?;
+        }
+        Ok(())
+    }
+
+    /// Joins a record whose key is in the buffer.
+    fn join(&mut self, record: Record<'_, K, V>, ctx: &mut Context<'_>) -> Result {
+        let found = self.table.get_as_of(&self.key_bytes, record.timestamp, ctx)?;
+        if found.is_none() && !self.left {
             return Ok(());
         }
-        match (self.joiner)(record.key, record.value, found.as_ref()) {
+        self.forward(record, found.as_ref(), ctx)
+    }
+
+    fn forward(&self, record: Record<'_, K, V>, found: Option<&VT>, ctx: &mut Context<'_>) -> Result {
+        match (self.joiner)(record.key, record.value, found) {
             Some(joined) => self.children.forward(record.with_value(&joined), ctx),
             None => Ok(()),
         }

@@ -53,7 +53,7 @@ impl<K: 'static, V: 'static> RawInput for TableSource<K, V> {
             )?,
         };
         let Some(timestamp) = timestamp else { return Ok(()) };
-        let change = self.table.update(key_bytes, new, timestamp, ctx)?;
+        let Some(change) = self.table.update(key_bytes, new, timestamp, ctx)? else { return Ok(()) };
         self.children.forward(Record { key: &key, value: &change, timestamp, headers: source.headers }, ctx)
     }
 }

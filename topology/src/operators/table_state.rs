@@ -1,38 +1,77 @@
-//! What a table keeps of its changes: the latest value of each key, if anything below needs it.
+//! What a table keeps of its changes: the latest value of each key, or its versions, if anything
+//! below needs them.
 
 use crate::error::Result;
+use crate::graph::Wiring;
 use crate::node::Context;
 use crate::operators::change::Change;
 use crate::store::key_value::TimestampedHandle;
+use crate::store::spec::StoreKind;
+use crate::store::versioned::{VersionPut, VersionedHandle};
 use crate::time::Timestamp;
 
 /// The store of a table, if it has one.
 ///
-/// Keeps: key -> timestamp and value. Changelog: compacted, or the source topic itself. An
-/// out-of-order update is applied like any other.
+/// Keeps: key -> timestamp and value, where an out-of-order update is applied like any other; or
+/// (key, timestamp) -> value, where it finds its place. Changelog: compacted, or the source topic
+/// itself. Drops, counted: updates older than a versioned store's history.
 pub(crate) struct TableState<K, V> {
-    pub(crate) store: Option<TimestampedHandle<K, V>>,
+    store: Kept<K, V>,
     /// Whether the nodes below want to know what was there before.
-    pub(crate) send_old: bool,
+    send_old: bool,
+}
+
+enum Kept<K, V> {
+    Nothing,
+    Latest(TimestampedHandle<K, V>),
+    Versions(Box<VersionedHandle<K, V>>),
 }
 
 impl<K: 'static, V: 'static> TableState<K, V> {
-    /// Takes over a key's new value, and tells the change.
+    /// Binds the store of that name, of whichever kind it is.
+    ///
+    /// # Errors
+    /// When the task has no such store, or it is of other types.
+    pub(crate) fn bind(wiring: &mut Wiring<'_>, store: Option<&str>, send_old: bool) -> Result<Self> {
+        let store = match store {
+            None => Kept::Nothing,
+            Some(name) => match wiring.store_spec(name)?.kind {
+                StoreKind::Versioned { .. } => Kept::Versions(Box::new(VersionedHandle::bind(wiring, name)?)),
+                _ => Kept::Latest(wiring.timestamped(name)?),
+            },
+        };
+        Ok(Self { store, send_old })
+    }
+
+    /// Takes over a key's new value, and tells the change; none if it comes too late for the store.
     pub(crate) fn update(
-        &self,
+        &mut self,
         key: &[u8],
         new: Option<V>,
         timestamp: Timestamp,
         ctx: &mut Context<'_>,
-    ) -> Result<Change<V>> {
+    ) -> Result<Option<Change<V>>> {
         let mut old = None;
-        if let Some(handle) = &self.store {
-            let mut store = ctx.timestamped(handle);
-            if self.send_old {
-                old = store.get(key)?.map(|entry| entry.value);
+        match &mut self.store {
+            Kept::Nothing => {}
+            Kept::Latest(handle) => {
+                let mut store = ctx.timestamped(handle);
+                if self.send_old {
+                    old = store.get(key)?.map(|entry| entry.value);
+                }
+                store.put(key, new.as_ref(), timestamp)?;
             }
-            store.put(key, new.as_ref(), timestamp)?;
+            Kept::Versions(handle) => {
+                if self.send_old {
+                    old = handle.get(key, ctx)?.map(|version| version.value);
+                }
+                let put = handle.put(key, new.as_ref(), timestamp, ctx)?;
+                if put == VersionPut::TooOld {
+                    return Ok(None);
+                }
+                return Ok(Some(Change { old, new, is_latest: put == VersionPut::Latest }));
+            }
         }
-        Ok(Change::latest(old, new))
+        Ok(Some(Change::latest(old, new)))
     }
 }

@@ -24,7 +24,8 @@ impl<K: 'static, V: Clone + 'static> Operator<K, Option<V>> for ToTable<K, V> {
             ctx.drop_record(DropReason::NullKey);
             return Ok(());
         };
-        let change = self.table.update(key, record.value.clone(), record.timestamp, ctx)?;
+        let new = record.value.clone();
+        let Some(change) = self.table.update(key, new, record.timestamp, ctx)? else { return Ok(()) };
         self.children.forward(record.with_value(&change), ctx)
     }
 }

@@ -1,16 +1,21 @@
 //! What an operator sees of its state: typed stores over an ordered map of bytes.
 //!
 //! Read [`bytes`] first (what a store must be able to do), then [`spec`] (the kinds of stores, their
-//! byte layouts and changelogs), then the typed views: [`key_value`], [`window`], and [`entry`] for
+//! byte layouts and changelogs), then the typed views: [`key_value`], [`window`], [`versioned`], and [`entry`] for
 //! readers from outside.
 
 pub mod bytes;
+pub mod change_buffer;
 pub mod entry;
+pub mod join_window;
 pub mod key_value;
+pub mod session;
 pub mod spec;
+pub mod versioned;
 pub mod window;
 
 pub use bytes::{BytesStore, KeyRange, Order, Pending, StoreIndex};
 pub use entry::{StoreEntry, StoreReader};
 pub use key_value::{KeyValue, KeyValueHandle, Timestamped, TimestampedHandle, ValueAndTimestamp};
 pub use spec::{StoreKind, StoreSpec};
+pub use versioned::{Version, VersionPut, VersionedHandle, Versions};

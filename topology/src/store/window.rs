@@ -4,7 +4,7 @@
 //! a look-up of one window is one `get`, a range of windows of a key is a short scan a segment, and
 //! expiry is one range deletion of all segments before the first live one.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use crate::error::{Error, Result};
 use crate::graph::Wiring;
@@ -114,6 +114,28 @@ impl<K: 'static, V: 'static> WindowHandle<K, V> {
             store.delete_range(&[], &first_live.to_be_bytes())?;
         }
         Ok(())
+    }
+
+    /// Copies the entries of all keys whose windows start in a span of time, which should be about
+    /// a segment's: it reads every segment that the span touches.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) fn started_in(
+        &mut self,
+        starts: Range<Timestamp>,
+        ctx: &mut Context<'_>,
+        into: &mut Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Result {
+        let number = |time: Timestamp| time.millis().max(0) / self.segment_ms;
+        let (from, to) = (number(starts.start), number(starts.end - 1) + 1);
+        let range = KeyRange { from: &from.to_be_bytes(), to: Some(&to.to_be_bytes()) };
+        ctx.bytes_store(self.entries.0.index).scan(range, Order::Forward, &mut |key, value| {
+            if split_window_key(key).is_some_and(|(_, start)| starts.contains(&start)) {
+                into.push((key.to_vec(), value.to_vec()));
+            }
+            ControlFlow::Continue(())
+        })
     }
 
     /// Visits a key's windows whose start lies in `from..=to`, in order of their start.

@@ -1,0 +1,156 @@
+//! Join stores: the records of one side of a stream-stream join, by key and time, duplicates kept.
+//!
+//! A window store ([`StoreKind::Window`]) whose windows start at their record's timestamp and whose
+//! sequence number tells records of one key and timestamp apart. It runs from 1 over all puts of the
+//! store, and is saved with each commit as a clock is, so that no record overwrites another after a
+//! crash.
+
+use std::ops::ControlFlow;
+
+use crate::error::{Error, Result};
+use crate::graph::Wiring;
+use crate::node::{Context, DropReason, TimeSlot};
+use crate::store::bytes::{KeyRange, Order};
+use crate::store::key_value::KeyValueHandle;
+use crate::store::spec::{SEQUENCE_LEN, StoreKind, TIME_LEN, segment, split_timestamp};
+use crate::time::Timestamp;
+
+/// Sequence numbers have 31 bits, as Kafka Streams' have.
+const SEQUENCE_MASK: i64 = 0x7fff_ffff;
+
+/// A record found in a join store.
+pub(crate) struct Found<V> {
+    pub(crate) timestamp: Timestamp,
+    pub(crate) sequence: [u8; SEQUENCE_LEN],
+    pub(crate) value: V,
+}
+
+/// A bound join store.
+pub(crate) struct JoinStore<K, V> {
+    pub(crate) entries: KeyValueHandle<K, V>,
+    retention_ms: i64,
+    segment_ms: i64,
+    /// Highest timestamp put so far.
+    observed: TimeSlot,
+    /// Number of the first segment that was not dropped yet.
+    first_live: i64,
+    /// Reused buffers: a key of the store, and the bound of a range.
+    key: Vec<u8>,
+    bound: Vec<u8>,
+}
+
+impl<K: 'static, V: 'static> JoinStore<K, V> {
+    /// Binds the store of that name.
+    ///
+    /// # Errors
+    /// When the task has no such store, or it is of another kind or other types.
+    pub(crate) fn bind(wiring: &mut Wiring<'_>, name: &str) -> Result<Self> {
+        let StoreKind::Window { retention_ms, segment_ms, .. } = wiring.store_spec(name)?.kind else {
+            return Err(Error::wiring(format!("store {name} is no window store")));
+        };
+        Ok(Self {
+            entries: wiring.key_value(name)?,
+            retention_ms,
+            segment_ms,
+            observed: wiring.store_time(name)?,
+            first_live: 0,
+            key: Vec::new(),
+            bound: Vec::new(),
+        })
+    }
+
+    /// Puts a record in bytes, and drops the segments that time has left behind. A record in such a
+    /// segment is refused and counted. Returns the record's sequence number, which `sequence` counts.
+    pub(crate) fn put(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        timestamp: Timestamp,
+        sequence: TimeSlot,
+        ctx: &mut Context<'_>,
+    ) -> Result<[u8; SEQUENCE_LEN]> {
+        let number = ctx.time(sequence).millis().max(0) + 1;
+        ctx.advance(sequence, Timestamp::new(number));
+        let [_, _, _, _, number @ ..] = (number & SEQUENCE_MASK).to_be_bytes();
+        let observed = ctx.advance(self.observed, timestamp);
+        self.expire(observed, ctx)?;
+        if timestamp.millis().max(0) / self.segment_ms < self.first_live {
+            ctx.drop_record(DropReason::ExpiredRecord);
+            return Ok(number);
+        }
+        self.key.clear();
+        self.key.extend_from_slice(&segment(timestamp, self.segment_ms));
+        self.key.extend_from_slice(key);
+        self.key.extend_from_slice(&timestamp.millis().to_be_bytes());
+        self.key.extend_from_slice(&number);
+        ctx.bytes_store(self.entries.index).insert(&self.key, value, timestamp)?;
+        Ok(number)
+    }
+
+    fn expire(&mut self, observed: Timestamp, ctx: &mut Context<'_>) -> Result {
+        let first_live = (observed - self.retention_ms).millis().max(0) / self.segment_ms;
+        if first_live > self.first_live {
+            self.first_live = first_live;
+            ctx.bytes_store(self.entries.index).delete_range(&[], &first_live.to_be_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Collects a key's records of `from..=to`, in the order of their timestamps and arrival, as far
+    /// as retention covers them.
+    pub(crate) fn fetch(
+        &mut self,
+        key: &[u8],
+        from: Timestamp,
+        to: Timestamp,
+        ctx: &mut Context<'_>,
+        found: &mut Vec<Found<V>>,
+    ) -> Result {
+        let oldest = match ctx.time(self.observed) {
+            Timestamp::UNKNOWN => return Ok(()),
+            observed => observed - self.retention_ms + 1,
+        };
+        // Nothing is later than the highest timestamp.
+        let (from, to) = (from.max(oldest).max(Timestamp::new(0)), to.min(ctx.time(self.observed)));
+        if from > to {
+            return Ok(());
+        }
+        let stored_len = TIME_LEN + key.len() + TIME_LEN + SEQUENCE_LEN;
+        for number in from.millis() / self.segment_ms..=to.millis() / self.segment_ms {
+            set_bound(&mut self.key, number, key, from);
+            // Timestamps end below the greatest number, so there is one behind `to`.
+            set_bound(&mut self.bound, number, key, to + 1);
+            let range = KeyRange { from: &self.key, to: Some(&self.bound) };
+            let handle = &self.entries;
+            let mut failed = None;
+            ctx.bytes_store(handle.index).scan(range, Order::Forward, &mut |stored, value| {
+                // A longer key may sort in between; its records are not this key's.
+                if stored.len() != stored_len {
+                    return ControlFlow::Continue(());
+                }
+                let (timestamp, rest) = split_timestamp(&stored[TIME_LEN + key.len()..]);
+                let mut sequence = [0; SEQUENCE_LEN];
+                sequence.copy_from_slice(rest);
+                match handle.read_value(value) {
+                    Ok(value) => found.push(Found { timestamp, sequence, value }),
+                    Err(error) => {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                }
+                ControlFlow::Continue(())
+            })?;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn set_bound(bound: &mut Vec<u8>, segment: i64, key: &[u8], start: Timestamp) {
+    bound.clear();
+    bound.extend_from_slice(&segment.to_be_bytes());
+    bound.extend_from_slice(key);
+    bound.extend_from_slice(&start.millis().to_be_bytes());
+}
