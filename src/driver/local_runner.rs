@@ -397,6 +397,8 @@ impl LocalRunner {
             let from = self.globals[global].stores.input_offset(&input.topic.name, 0).unwrap_or(0);
             let records: Vec<_> = log
                 .from(from)
+                // What the table refused for its null key.
+                .filter(|entry| !entry.key.is_empty())
                 .map(|entry| (entry.key.to_vec(), entry.value.map(<[u8]>::to_vec), entry.timestamp))
                 .collect();
             let next = log.end();

@@ -170,7 +170,7 @@ impl Twin {
                     );
                 }
                 Err(reason) => {
-                    self.reject(&id.to_string(), investor.map(|number| number.to_string()), reason)
+                    self.reject(&id.to_string(), investor.map(|number| number.to_string()), reason);
                 }
             },
             Step::Replace { id, investor, buys, shares, price } => {

@@ -12,7 +12,7 @@ use tidemill_topology::time::Timestamp;
 
 use super::global::GlobalStores;
 use super::plan::{Plan, full_name};
-use crate::kafka::{KafkaError, Outgoing, ProduceError, Producer, TopicId};
+use crate::kafka::{ErrorClass, KafkaError, Outgoing, ProduceError, Producer, TopicId};
 
 /// How long a full send queue is waited for at a time.
 const QUEUE_FULL_WAIT: Duration = Duration::from_millis(5);
@@ -139,9 +139,10 @@ impl<P: Producer> Host for TaskHost<'_, P> {
     #[inline]
     fn send(&mut self, record: Sent<'_>) -> Result {
         self.collector.send(&record).map_err(|error| {
-            Error::new(ErrorKind::Send {
-                topic: record.topic.name.to_string(),
-                cause: Box::new(error),
+            let topic = record.topic.name.to_string();
+            Error::new(match error.class() {
+                ErrorClass::RecordTooLarge => ErrorKind::TooLarge { topic, cause: Box::new(error) },
+                _ => ErrorKind::Send { topic, cause: Box::new(error) },
             })
         })
     }

@@ -1,5 +1,7 @@
 //! Tests that need no broker.
 
+#![allow(clippy::unwrap_used)]
+
 mod borders;
 mod exchange;
 mod goldens_files;

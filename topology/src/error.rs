@@ -69,6 +69,17 @@ pub enum ErrorKind {
         /// What the producer said.
         cause: Cause,
     },
+    /// A record is larger than the producer or the topic allows. The production handler decides.
+    #[error(
+        "a record for {topic} is too large: {cause}; raise message.max.bytes on both sides, \
+         or let the production handler continue past such records"
+    )]
+    TooLarge {
+        /// The target topic.
+        topic: String,
+        /// What the producer said.
+        cause: Cause,
+    },
     /// A suppression buffer that may not emit early is full.
     #[error("suppression buffer {buffer} is full ({detail}); raise its bound, or let it emit early")]
     BufferFull {

@@ -322,7 +322,7 @@ impl Context<'_> {
         };
         match operator.process(record, &mut ctx) {
             Ok(()) => Ok(()),
-            Err(error) => self.decide(child, error),
+            Err(error) => self.decide(child, error, record.timestamp),
         }
     }
 
@@ -344,13 +344,13 @@ impl Context<'_> {
         };
         match run(&mut head[at], &mut ctx) {
             Ok(()) => Ok(()),
-            Err(error) => self.decide(node, error),
+            Err(error) => self.decide(node, error, self.source.timestamp),
         }
     }
 
     /// The processing handler's say: an error of one record ends the branch below its node, or all.
     #[cold]
-    fn decide(&mut self, node: u32, error: Error) -> Result {
+    fn decide(&mut self, node: u32, error: Error, timestamp: Timestamp) -> Result {
         if !error.is_processing() {
             return Err(error);
         }
@@ -366,10 +366,11 @@ impl Context<'_> {
             return Err(Error::new(ErrorKind::Processing { node: name, cause }));
         }
         self.drop_record(DropReason::Processing);
-        self.dead_letter(&handlers, &*cause, Some(&name))
+        self.dead_letter(&handlers, &*cause, Some(&name), timestamp)
     }
 
-    /// Sends the source record to the dead-letter topic, if one is configured.
+    /// Sends the source record to the dead-letter topic, if one is configured, with the time of the
+    /// record that failed, which may be another's of its making.
     ///
     /// # Errors
     /// When it cannot be handed to the producer.
@@ -378,18 +379,27 @@ impl Context<'_> {
         handlers: &Handlers,
         cause: &(dyn std::error::Error + Send + Sync + 'static),
         node: Option<&str>,
+        timestamp: Timestamp,
     ) -> Result {
         let Some(topic) = &handlers.dead_letter_topic else { return Ok(()) };
         let headers = handlers.dead_letter_headers(self.source, cause, node);
         self.env.dead_letters += 1;
-        self.host.send(Outgoing {
+        let letter = Outgoing {
             topic,
             route: Route::Key(self.source.key),
             key: self.source.key,
             value: self.source.value,
-            timestamp: self.source.timestamp,
+            timestamp,
             headers: &headers,
-        })
+        };
+        match self.host.send(letter) {
+            // With its headers the record is too large for the topic. It goes without its bytes:
+            // the headers say where those are.
+            Err(error) if matches!(error.kind(), ErrorKind::TooLarge { .. }) => {
+                self.host.send(Outgoing { route: Route::Key(None), key: None, value: None, ..letter })
+            }
+            sent => sent,
+        }
     }
 
     /// The record that is being processed, as it was read.
@@ -494,7 +504,7 @@ impl Context<'_> {
                     return Err(Error::new(ErrorKind::Serialization { part, target, cause }));
                 }
                 self.drop_record(DropReason::Production);
-                return self.dead_letter(&handlers, &*cause, None);
+                return self.dead_letter(&handlers, &*cause, None, record.timestamp);
             }
         };
         let route = match partition {
@@ -502,7 +512,25 @@ impl Context<'_> {
             None => Route::Key(key.map(|key| key_serde.partition_bytes(key))),
         };
         let timestamp = record.timestamp;
-        self.host.send(Outgoing { topic, route, key, value, timestamp, headers: record.headers })
+        let sent =
+            self.host.send(Outgoing { topic, route, key, value, timestamp, headers: record.headers });
+        match sent {
+            Err(error) if matches!(error.kind(), ErrorKind::TooLarge { .. }) => {
+                self.refused(topic, timestamp, error)
+            }
+            sent => sent,
+        }
+    }
+
+    /// The production handler's say on a record that the producer refused.
+    #[cold]
+    fn refused(&mut self, topic: &SinkTopic, timestamp: Timestamp, error: Error) -> Result {
+        let handlers = Arc::clone(&self.env.handlers);
+        if (handlers.production)(&topic.name, self.source, &error) == HandlerDecision::Fail {
+            return Err(error);
+        }
+        self.drop_record(DropReason::Production);
+        self.dead_letter(&handlers, &error, None, timestamp)
     }
 }
 

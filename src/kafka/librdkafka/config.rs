@@ -56,6 +56,9 @@ const PRODUCER: &[(&str, &str)] = &[
     ("batch.size", "1000000"),
     ("batch.num.messages", "100000"),
     ("message.max.bytes", "16777216"),
+    // Just below what a broker takes by default, so that what it would refuse, and abort a
+    // transaction for, is refused here, where only the record is at stake.
+    ("message.max.bytes", "1048000"),
     ("queue.buffering.max.messages", "200000"),
     ("queue.buffering.max.kbytes", "32768"),
 ];

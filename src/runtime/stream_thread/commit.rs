@@ -81,6 +81,12 @@ impl<C: Cluster> StreamThread<C> {
             self.collector.producer().begin()?;
             self.in_transaction = true;
         }
+        if !transactional {
+            // Nothing holds results and changes of state together: were a change kept and a result
+            // before it lost, the record that made both would find its work done when it comes
+            // again.
+            self.deliver()?;
+        }
         // 2. Produce each store's write set to its changelog.
         self.log_changes()?;
         if transactional {
@@ -154,14 +160,17 @@ impl<C: Cluster> StreamThread<C> {
 
     /// Steps 3 to 5 under at-least-once: no transaction, so outputs first, offsets second.
     pub(super) fn commit_offsets(&mut self, offsets: &[Committed]) -> Result<(), RuntimeError> {
-        patiently(self.patience(), || self.collector.producer().flush(CALL))?;
-        if let Some(error) = self.delivery_error() {
-            return Err(error);
-        }
+        self.deliver()?;
         if !offsets.is_empty() {
             self.consumer.commit(offsets)?;
         }
         Ok(())
+    }
+
+    /// Waits until everything that was produced is delivered.
+    fn deliver(&mut self) -> Result<(), RuntimeError> {
+        patiently(self.patience(), || self.collector.producer().flush(CALL))?;
+        self.delivery_error().map_or(Ok(()), Err)
     }
 
     /// How long calls with an open outcome are repeated: not long when told to stop, as what is

@@ -80,7 +80,11 @@ pub fn build(name: &str, params: &Params) -> Result<Scenario, String> {
         .ok_or_else(|| format!("unknown scenario {name}"))?;
     let builder = StreamsBuilder::new();
     let Shown { formats, stores, handlers, wall_clock_interval_ms } = declare(&builder, params);
-    let topology = builder.build().map_err(|error| error.to_string())?;
+    let optimization = match params.text("optimization") {
+        "single.store.self.join" => Optimization { single_store_self_joins: true, ..Optimization::NONE },
+        _ => Optimization::NONE,
+    };
+    let topology = builder.build_optimized(optimization).map_err(|error| error.to_string())?;
     Ok(Scenario { topology, handlers, stores, wall_clock_interval_ms, formats })
 }
 

@@ -153,8 +153,9 @@ impl Processor<Text, Text> for Versioned {
 }
 
 fn show(version: Option<Version<String>>) -> String {
-    let Some(Version { value, timestamp, valid_to }) = version else { return "none".to_owned() };
-    format!("{value}@{timestamp}..{}", valid_to.map(|at| at.to_string()).unwrap_or_default())
+    let Some(Version { value, timestamp }) = version else { return "none".to_owned() };
+    // Kafka Streams' processors never see until when a version was valid: it is always left out.
+    format!("{value}@{timestamp}..")
 }
 
 fn versioned_store(builder: &StreamsBuilder, params: &Params) -> Shown {

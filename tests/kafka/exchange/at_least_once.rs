@@ -8,23 +8,25 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use tidemill_test_support::KafkaCluster;
-use tidemill_test_support::records::{Outgoing, produce, read_committed};
+use tidemill_test_support::records::read_committed;
 
+use super::flow::Sent;
 use super::market::Market;
+use super::sender::Sender;
 
 const PAIRS: usize = 6_000;
 const KILLS: usize = 6;
 
 /// The sell and the buy order of a pair, in an asset of its own: done again, they trade again, and
 /// meet no others.
-fn pair(number: usize) -> [Outgoing; 2] {
+fn pair(number: usize) -> [Sent; 2] {
     let asset = format!("asset{number}");
     [("Mari", "SELL"), ("Celia", "BUY")].map(|(investor, side)| {
         let order = json!({
             "order_id": format!("{side}{number}"), "investor_id": investor, "asset_id": asset,
             "current_shares": 5, "shares": 5, "price": 5.0, "order_type": side,
         });
-        Outgoing::keyed(asset.as_bytes(), order.to_string())
+        Sent { key: asset.clone(), value: order.to_string(), timestamp: 1_700_000_000_000 }
     })
 }
 
@@ -34,6 +36,7 @@ fn no_trade_is_lost_to_kills_under_at_least_once() {
     println!("seed {seed:#x}");
     let mut random = StdRng::seed_from_u64(seed);
     let market = Market::open(&KafkaCluster::shared().bootstrap(), 2);
+    let sender = Sender::to(&market);
     let settings = [("processing.guarantee", "at_least_once"), ("state.flush.interval.ms", "300")];
     let mut rounds = (0..PAIRS).collect::<Vec<_>>();
     let last = rounds.split_off(PAIRS * KILLS / (KILLS + 1));
@@ -44,8 +47,8 @@ fn no_trade_is_lost_to_kills_under_at_least_once() {
                 for slice in round.chunks(50) {
                     for side in [0, 1] {
                         let orders = slice.iter().map(|number| pair(*number)[side].clone());
-                        produce(market.bootstrap(), &market.topic("orders"), orders);
-                        thread::sleep(Duration::from_millis(30));
+                        sender.send(&orders.collect::<Vec<_>>());
+                        thread::sleep(Duration::from_millis(40));
                     }
                 }
             });
@@ -55,8 +58,7 @@ fn no_trade_is_lost_to_kills_under_at_least_once() {
         });
     }
     let mut instance = market.start("one", &settings);
-    let orders = last.iter().flat_map(|number| pair(*number));
-    produce(market.bootstrap(), &market.topic("orders"), orders);
+    sender.send(&last.iter().flat_map(|number| pair(*number)).collect::<Vec<_>>());
     market.wait_processed();
     instance.stop();
 

@@ -219,7 +219,7 @@ pub(crate) struct RepartitionSettings<K, V> {
     pub(crate) skip_null_keys: bool,
 }
 
-/// Which internal topics a topology does without.
+/// Which internal topics and stores a topology does without.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Optimization {
     /// A table's source topic serves as its store's changelog.
@@ -227,13 +227,18 @@ pub struct Optimization {
     /// What several operations repartition in the same way is repartitioned once, under the first
     /// one's name.
     pub merge_repartitions: bool,
+    /// An inner join of a stream with itself keeps its records once. Its results come in another
+    /// order.
+    pub single_store_self_joins: bool,
 }
 
 impl Optimization {
     /// Every operation has its own topics.
-    pub const NONE: Self = Self { reuse_sources: false, merge_repartitions: false };
+    pub const NONE: Self =
+        Self { reuse_sources: false, merge_repartitions: false, single_store_self_joins: false };
     /// As few topics as possible.
-    pub const ALL: Self = Self { reuse_sources: true, merge_repartitions: true };
+    pub const ALL: Self =
+        Self { reuse_sources: true, merge_repartitions: true, single_store_self_joins: true };
 }
 
 /// Builds a topology.
@@ -407,7 +412,11 @@ impl StreamsBuilder {
         if !errors.is_empty() {
             return Err(Error::wiring(errors.join("; ")));
         }
-        let mut graph = Graph { reuses_sources: optimization.reuse_sources, ..Graph::default() };
+        let mut graph = Graph {
+            reuses_sources: optimization.reuse_sources,
+            single_store_self_joins: optimization.single_store_self_joins,
+            ..Graph::default()
+        };
         for store in &*self.plan.stores.borrow() {
             graph.add_store(store.clone())?;
         }

@@ -92,14 +92,16 @@ impl<K: Clone + Send + 'static, A: Clone + Send + 'static> CogroupedStream<K, A>
         let (aggregator, value) = (Arc::new(aggregator), stream.grouped.value.clone());
         let make = Box::new(move |initializer: &Initializer<A>, span: &Span<K, A>, caching| {
             let (aggregator, initializer) = (Arc::clone(&aggregator), Arc::clone(initializer));
+            let first = Arc::clone(&initializer);
+            let initial = Arc::new(move || Some(first()));
             let fold = Arc::new(move |key: &K, new: &V, so_far: Option<A>| {
                 aggregator(key, new, so_far.unwrap_or_else(|| initializer()))
             });
             let (value, emit) = (value.clone(), EmitStrategy::OnWindowUpdate);
             match span {
                 Span::AllTime => make_aggregate(fold, value, caching),
-                Span::Time(windows) => windows.aggregate(fold, value, emit, caching),
-                Span::Sliding(windows) => windows.aggregate(fold, value, emit, caching),
+                Span::Time(windows) => windows.aggregate(fold, value, initial, emit, caching),
+                Span::Sliding(windows) => windows.aggregate(fold, value, initial, emit, caching),
                 Span::Session(windows, merger) => {
                     let merger = Arc::clone(merger);
                     let merge = Arc::new(move |key: &K, so_far, other: &A| merger(key, so_far, other));

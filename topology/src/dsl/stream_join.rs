@@ -1,5 +1,6 @@
 //! Joins of two streams.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use crate::dsl::builder::RepartitionSettings;
@@ -219,7 +220,11 @@ impl<K: 'static, V: Send + 'static, O: Send + 'static> StreamsJoin<K, V, O> {
             &merge,
             Box::new(move |parents, graph| {
                 graph.copartition(Clone::clone(&together));
-                for store in stores.iter().chain(&shared) {
+                graph.add_store(stores[0].clone())?;
+                if graph.single_store_self_joins && !self.left_outer && parents[0] == parents[1] {
+                    return self.write_self_join(&names, &parents[0], graph, &joiner);
+                }
+                for store in stores[1..].iter().chain(&shared) {
                     graph.add_store(store.clone())?;
                 }
                 self.write(&names, parents, graph, &joiner)
@@ -255,6 +260,38 @@ impl<K: 'static, V: Send + 'static, O: Send + 'static> StreamsJoin<K, V, O> {
         join(graph, &names.other_join, &names.other_windowed, this_store, other)?;
         let joins = [names.this_join.clone(), names.other_join.clone()];
         graph.add(&names.merge, NodeKind::Processor, &joins, &[], passing::<K, R>())
+    }
+
+    /// The physical nodes of a join of a stream with itself, over one store.
+    fn write_self_join<F, R>(&self, names: &Names, parent: &String, graph: &mut Graph, joiner: &Arc<F>) -> Result
+    where
+        F: Fn(&K, Option<&V>, Option<&O>) -> Option<R> + Send + Sync + 'static,
+        R: 'static,
+    {
+        let Names { this_windowed, this_join, this_store, merge, .. } = names;
+        let stores = std::slice::from_ref(this_store);
+        let one = std::slice::from_ref;
+        graph.add(this_windowed, NodeKind::Processor, one(parent), stores, passing::<K, V>())?;
+        // Both sides are one stream, so `V` and `O` are one type.
+        let joiner = Arc::clone(joiner);
+        let joiner = Arc::new(move |key: &K, left: Option<&V>, right: Option<&V>| {
+            joiner(key, left, right.and_then(|right| (right as &dyn Any).downcast_ref::<O>()))
+        });
+        let JoinWindows { before_ms, after_ms, .. } = self.windows;
+        let store = this_store.clone();
+        let factory: Factory = Arc::new(move |wiring| {
+            Ok(Slot::new(StreamSelfJoin::<_, K, V, R> {
+                joiner: Arc::clone(&joiner),
+                before_ms,
+                after_ms,
+                store: JoinStore::bind(wiring, &store)?,
+                sequence: wiring.time_slot(),
+                buffers: JoinBuffers::default(),
+                children: wiring.children(),
+            }))
+        });
+        graph.add(this_join, NodeKind::Processor, one(this_windowed), stores, factory)?;
+        graph.add(merge, NodeKind::Processor, one(this_join), &[], passing::<K, R>())
     }
 
     /// One side's operator: `A` are its values, `B` the other side's.

@@ -55,6 +55,10 @@ impl<K, V, W> WindowedStream<K, V, W> {
     }
 }
 
+/// What a new window counts as having held. Kafka Streams sends an initializer's value along as the
+/// old one of a window's first result, so that a table grouped from it subtracts that value.
+pub type Initial<A> = Arc<dyn Fn() -> Option<A> + Send + Sync>;
+
 /// Windows whose length is fixed: [`TimeWindows`] and [`SlidingWindows`].
 pub trait FixedWindows: Copy + Send + Sync + 'static {
     /// From a window's start to its end, in ms.
@@ -71,8 +75,15 @@ pub trait FixedWindows: Copy + Send + Sync + 'static {
     fn step_ms(&self) -> i64;
 
     /// Makes the node that folds records into these windows. `fold` gets what is there and says
-    /// what shall be.
-    fn aggregate<K, V, A, F>(self, fold: Arc<F>, value: SerdeRef<V>, emit: EmitStrategy, caching: bool) -> MakeAggregate
+    /// what shall be; `initial` is what a new window counts as having held.
+    fn aggregate<K, V, A, F>(
+        self,
+        fold: Arc<F>,
+        value: SerdeRef<V>,
+        initial: Initial<A>,
+        emit: EmitStrategy,
+        caching: bool,
+    ) -> MakeAggregate
     where
         K: Clone + Send + 'static,
         V: 'static,
@@ -97,7 +108,14 @@ impl FixedWindows for TimeWindows {
         self.advance_ms()
     }
 
-    fn aggregate<K, V, A, F>(self, fold: Arc<F>, _: SerdeRef<V>, emit: EmitStrategy, caching: bool) -> MakeAggregate
+    fn aggregate<K, V, A, F>(
+        self,
+        fold: Arc<F>,
+        _: SerdeRef<V>,
+        initial: Initial<A>,
+        emit: EmitStrategy,
+        caching: bool,
+    ) -> MakeAggregate
     where
         K: Clone + Send + 'static,
         V: 'static,
@@ -109,7 +127,8 @@ impl FixedWindows for TimeWindows {
                 fold: Arc::clone(&fold),
                 windows: self,
                 stream_time: wiring.time_slot(),
-                results: WindowResults::<K, A>::bind(wiring, store, emit, caching, send_old)?,
+                results: WindowResults::<K, A>::bind(wiring, store, emit, caching)?
+                    .sending_old(send_old, Arc::clone(&initial)),
                 key_bytes: Vec::new(),
             }))
         })
@@ -133,7 +152,14 @@ impl FixedWindows for SlidingWindows {
         self.difference_ms()
     }
 
-    fn aggregate<K, V, A, F>(self, fold: Arc<F>, value: SerdeRef<V>, emit: EmitStrategy, caching: bool) -> MakeAggregate
+    fn aggregate<K, V, A, F>(
+        self,
+        fold: Arc<F>,
+        value: SerdeRef<V>,
+        initial: Initial<A>,
+        emit: EmitStrategy,
+        caching: bool,
+    ) -> MakeAggregate
     where
         K: Clone + Send + 'static,
         V: 'static,
@@ -146,7 +172,8 @@ impl FixedWindows for SlidingWindows {
                 windows: self,
                 value: value.clone(),
                 stream_time: wiring.time_slot(),
-                results: WindowResults::<K, A>::bind(wiring, store, emit, caching, send_old)?,
+                results: WindowResults::<K, A>::bind(wiring, store, emit, caching)?
+                    .sending_old(send_old, Arc::clone(&initial)),
                 key_bytes: Vec::new(),
                 found: Vec::new(),
             }))
@@ -210,7 +237,8 @@ impl<K: Clone + Send + 'static, V: 'static, W: FixedWindows> WindowedStream<K, V
     /// # builder.build().unwrap();
     /// ```
     pub fn count(&self, materialized: Materialized<i64>) -> KTable<Windowed<K>, i64> {
-        self.fold("KSTREAM-AGGREGATE-", materialized, |_, _, count| Some(count.unwrap_or(0) + 1))
+        let fold = |_: &K, _: &V, count: Option<i64>| Some(count.unwrap_or(0) + 1);
+        self.fold("KSTREAM-AGGREGATE-", materialized, Arc::new(|| Some(0)), fold)
     }
 
     /// Folds the values of each key's window into one of the same type, starting from the first.
@@ -234,10 +262,11 @@ impl<K: Clone + Send + 'static, V: 'static, W: FixedWindows> WindowedStream<K, V
     where
         V: Clone + Send,
     {
-        self.fold("KSTREAM-REDUCE-", materialized, move |_, value, so_far: Option<V>| match so_far {
+        let fold = move |_: &K, value: &V, so_far: Option<V>| match so_far {
             Some(so_far) => reducer(&so_far, value),
             None => Some(value.clone()),
-        })
+        };
+        self.fold("KSTREAM-REDUCE-", materialized, Arc::new(|| None), fold)
     }
 
     /// Folds the values of each key's window into an aggregate; `None` deletes it.
@@ -263,8 +292,10 @@ impl<K: Clone + Send + 'static, V: 'static, W: FixedWindows> WindowedStream<K, V
         aggregator: impl Fn(&K, &V, A) -> Option<A> + Send + Sync + 'static,
         materialized: Materialized<A>,
     ) -> KTable<Windowed<K>, A> {
-        self.fold("KSTREAM-AGGREGATE-", materialized, move |key, value, so_far| {
-            aggregator(key, value, so_far.unwrap_or_else(&initializer))
+        let initializer = Arc::new(initializer);
+        let first = Arc::clone(&initializer);
+        self.fold("KSTREAM-AGGREGATE-", materialized, Arc::new(move || Some(first())), move |key, value, so_far| {
+            aggregator(key, value, so_far.unwrap_or_else(|| initializer()))
         })
     }
 
@@ -272,6 +303,7 @@ impl<K: Clone + Send + 'static, V: 'static, W: FixedWindows> WindowedStream<K, V
         &self,
         prefix: &str,
         mut materialized: Materialized<A>,
+        initial: Initial<A>,
         fold: impl Fn(&K, &V, Option<A>) -> Option<A> + Send + Sync + 'static,
     ) -> KTable<Windowed<K>, A> {
         let Self { grouped, windows, emit } = self;
@@ -283,7 +315,7 @@ impl<K: Clone + Send + 'static, V: 'static, W: FixedWindows> WindowedStream<K, V
         let input = grouped.by_key(&store_name);
         let store = window_store(plan, &store_name, windows, *emit, key.clone(), &materialized);
         let value = grouped.grouped.value.clone();
-        let make = windows.aggregate(Arc::new(fold), value, *emit, materialized.caching);
+        let make = windows.aggregate(Arc::new(fold), value, initial, *emit, materialized.caching);
         let node = add_aggregate(plan, input.node, &name, &store, make);
         plan.set_window_grace_ms(node, windows.late_ms());
         KTable {

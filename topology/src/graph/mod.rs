@@ -100,6 +100,8 @@ pub struct Graph {
     pub(crate) global_stores: BTreeSet<String>,
     /// Whether a table's source topic serves as its changelog.
     pub(crate) reuses_sources: bool,
+    /// Whether an inner join of a stream with itself keeps its records once.
+    pub(crate) single_store_self_joins: bool,
     /// Repartition topics that an optimisation spares, and those that stand for them.
     pub(crate) merged_topics: BTreeMap<SinkTopicName, SinkTopicName>,
 }

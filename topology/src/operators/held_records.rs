@@ -1,8 +1,8 @@
 //! What a join of a stream with a versioned table keeps of the stream: records that wait until the
 //! table's late updates may be in.
 //!
-//! Keeps: one entry a record, until stream time, here the highest timestamp of the stream's side, is
-//! at or past its timestamp and the grace. Changelog: compacted; an entry that comes and goes between
+//! Keeps: one entry a record, until stream time, here the highest timestamp of the stream's records
+//! that were not dropped, is at or past its timestamp and the grace. Changelog: compacted; an entry that comes and goes between
 //! two commits never reaches it.
 //!
 //! | bytes | meaning |
@@ -76,19 +76,15 @@ impl HeldRecords {
         })
     }
 
-    /// Moves stream time on.
-    pub(crate) fn observe(&self, timestamp: Timestamp, ctx: &mut Context<'_>) {
-        ctx.advance(self.observed, timestamp);
-    }
-
     /// Highest timestamp that need not wait.
     fn due(&self, ctx: &Context<'_>) -> Timestamp {
         ctx.time(self.observed) - self.grace_ms
     }
 
-    /// Whether a record comes too late to wait.
-    pub(crate) fn is_late(&self, timestamp: Timestamp, ctx: &Context<'_>) -> bool {
-        timestamp < self.due(ctx)
+    /// Moves stream time on to a record's, and says whether the record may still be held.
+    pub(crate) fn is_in_time(&self, timestamp: Timestamp, ctx: &mut Context<'_>) -> bool {
+        ctx.advance(self.observed, timestamp);
+        timestamp >= self.due(ctx)
     }
 
     /// Holds a record, whose value `write` appends.

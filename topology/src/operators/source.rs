@@ -55,7 +55,7 @@ fn refuse(part: &'static str, cause: Cause, ctx: &mut Context<'_>) -> Result {
         }));
     }
     ctx.drop_record(DropReason::Deserialization);
-    ctx.dead_letter(&handlers, &*cause, None)
+    ctx.dead_letter(&handlers, &*cause, None, ctx.source.timestamp)
 }
 
 /// The record's time, from its extractor or as it is; `None` if it is to be dropped.

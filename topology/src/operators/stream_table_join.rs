@@ -32,9 +32,6 @@ where
     F: Fn(&K, &V, Option<&VT>) -> Option<VR> + Send + Sync,
 {
     fn process(&mut self, record: Record<'_, K, V>, ctx: &mut Context<'_>) -> Result {
-        if let Some((held, _)) = &self.held {
-            held.observe(record.timestamp, ctx);
-        }
         if self.value.as_ref().is_some_and(|serde| serde.is_null(record.value)) {
             ctx.drop_record(DropReason::NullValue);
             return Ok(());
@@ -48,7 +45,7 @@ where
         }
         self.table.write_key(record.key, &mut self.key_bytes)?;
         match &mut self.held {
-            Some((held, value)) if !held.is_late(record.timestamp, ctx) => {
+            Some((held, value)) if held.is_in_time(record.timestamp, ctx) => {
                 let write = |out: &mut Vec<u8>| value.serialize(record.value, out);
                 held.put(&self.key_bytes, record.timestamp, record.headers, write, ctx)?;
             }

@@ -1,7 +1,10 @@
 //! What becomes of a window's new result: it is put into the store, and pushed on at once, at the
 //! commit (caching), or once when its window has closed.
 
+use std::sync::Arc;
+
 use crate::dsl::grouped::HELD_UPDATES_MAX_BYTES;
+use crate::dsl::windowed::Initial;
 use crate::dsl::windows::EmitStrategy;
 use crate::error::{Error, Result};
 use crate::graph::Wiring;
@@ -26,6 +29,7 @@ pub(crate) struct WindowResults<K, A> {
     /// Entries whose windows have closed, on their way out.
     closed: Vec<(Vec<u8>, Vec<u8>)>,
     send_old: bool,
+    initial: Initial<A>,
     children: Children<Windowed<K>, Change<A>>,
 }
 
@@ -36,7 +40,6 @@ impl<K: Clone + 'static, A: Clone + 'static> WindowResults<K, A> {
         store: &str,
         emit: EmitStrategy,
         caching: bool,
-        send_old: bool,
     ) -> Result<Self> {
         let StoreKind::TimestampedWindow { window_ms, segment_ms, .. } = wiring.store_spec(store)?.kind else {
             return Err(Error::wiring(format!("store {store} is no timestamped window store")));
@@ -50,15 +53,21 @@ impl<K: Clone + 'static, A: Clone + 'static> WindowResults<K, A> {
                 EmitStrategy::OnWindowClose => Some(Closing::new(wiring.time_slot(), segment_ms)),
             },
             closed: Vec::new(),
-            send_old,
+            send_old: false,
+            initial: Arc::new(|| None),
             children: wiring.children(),
         })
+    }
+
+    /// Sends old results along with the new ones, if the nodes below want them.
+    pub(crate) fn sending_old(self, send_old: bool, initial: Initial<A>) -> Self {
+        Self { send_old, initial, ..self }
     }
 
     /// The old result, if it has to go along with the new one.
     pub(crate) fn kept(&self, old: Option<&A>) -> Option<A> {
         let goes_along = self.send_old && !self.held.caching && self.closing.is_none();
-        old.filter(|_| goes_along).cloned()
+        if goes_along { old.cloned().or_else(&*self.initial) } else { None }
     }
 
     /// Puts a window's result, and pushes it on unless it has to wait. `kept` is what

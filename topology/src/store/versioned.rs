@@ -26,8 +26,6 @@ pub struct Version<V> {
     pub value: V,
     /// Since when it is valid.
     pub timestamp: Timestamp,
-    /// When the next version took its place; `None` for the latest.
-    pub valid_to: Option<Timestamp>,
 }
 
 /// What became of a version that was put.
@@ -120,18 +118,15 @@ impl<K: 'static, V: 'static> VersionedHandle<K, V> {
     }
 
     /// The version of a key's value that was valid at a time; none if there was none, or if the
-    /// history does not reach back so far.
+    /// history does not reach back so far, unless it is the latest, which never expires.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn get_as_of(&mut self, key: &[u8], at: Timestamp, ctx: &mut Context<'_>) -> Result<Option<Version<V>>> {
         if at < self.horizon(ctx) {
-            return Ok(None);
+            return Ok(self.get(key, ctx)?.filter(|latest| latest.timestamp <= at));
         }
-        let version = self.newest_until(key, at, ctx)?;
-        let Some(mut version) = version else { return Ok(None) };
-        version.valid_to = self.first_after(key, version.timestamp, ctx)?;
-        Ok(Some(version))
+        self.newest_until(key, at, ctx)
     }
 
     /// Says that a key has no value from a time on, and tells what was valid there before.
@@ -159,7 +154,7 @@ impl<K: 'static, V: 'static> VersionedHandle<K, V> {
         ctx.bytes_store(entries.index).scan(range, Order::Backward, &mut |stored, value| {
             let Some(timestamp) = version_of(stored, key) else { return ControlFlow::Continue(()) };
             if let Some((1, value)) = value.split_first() {
-                found = entries.read_value(value).map(|value| Some(Version { value, timestamp, valid_to: None }));
+                found = entries.read_value(value).map(|value| Some(Version { value, timestamp }));
             }
             ControlFlow::Break(())
         })?;
@@ -257,7 +252,7 @@ impl<K: 'static, V: 'static> Versions<'_, '_, K, V> {
     }
 
     /// The version of a key's value that was valid at a time; none if there was none, or if the
-    /// history does not reach back so far.
+    /// history does not reach back so far, unless it is the latest, which never expires.
     ///
     /// # Errors
     /// When the store cannot be read.
