@@ -27,9 +27,9 @@ lint: ## Check formatting, clippy, documentation and dependencies; a warning is 
 	@scripts/setup.sh build
 	@scripts/lint.sh
 
-bench: ## Measure each layer (criterion)
-	@scripts/setup.sh build
-	@$(WITH_ENV) cargo bench --workspace
+bench: ## Measure each layer, then beside Kafka Streams; writes docs/performance.md (hours; options: ARGS=)
+	@scripts/setup.sh test
+	@scripts/bench.sh $(ARGS)
 
 side-by-side: ## Measure Tidemill beside Kafka Streams on a local Kafka (about an hour; options: ARGS=--help)
 	@scripts/setup.sh test

@@ -9,12 +9,16 @@ ks        the Kafka Streams application        tidemill  examples/bench_processo
 plain     rdkafka and serde_json by hand       limit     librdkafka alone: bytes moved, not looked at
 (plain and limit know passthrough alone and are left out of the other workloads.)
 
+Beside the workloads of the README there are `latency` (passthrough at a steady 5,000 records a
+second) and `restore` (a changelog of a million keys), for ks and tidemill.
+
 Starts a broker of its own, makes the input, and takes the processors in turn within each round, so
 that whatever disturbs the machine disturbs all of them. Everything is built first by build.sh. Ends
 with 1 if two processors that must agree gave different outputs.
 """
 
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -32,12 +36,22 @@ ONLY_PASSTHROUGH = {"plain", "limit"}
 # What the README says of each output: where a cache decides which updates are sent, only the last
 # value of a key is comparable.
 COMPARABLE = {"window": "last_checksum", "count": "last_checksum"}
+# Guarantee and commit interval in ms of the latency rows.
+LATENCY = [("exactly_once_v2", 100), ("exactly_once_v2", 10), ("at_least_once", 100)]
+LATENCY_RATE, LATENCY_SECONDS = 5_000, 30
+RESTORE_KEYS = 1_000_000
 COLUMNS = [
     ("warm_cpu_us_per_record", "warm CPU us a record", 2),
     ("warm_records_per_s", "warm records/s", 0),
     ("peak_rss_mib", "peak MiB", 0),
     ("startup_s", "start s", 2),
     ("records_per_s", "records/s, start included", 0),
+]
+LATENCY_COLUMNS = [("p50_ms", "p50 ms", 1), ("p99_ms", "p99 ms", 1), ("max_ms", "worst ms", 1)]
+RESTORE_COLUMNS = [
+    ("restore_s", "restore s, from the start", 2),
+    ("cpu_s", "CPU s", 2),
+    ("peak_rss_mib", "peak MiB", 0),
 ]
 
 
@@ -68,16 +82,53 @@ def make_input(paths, args, work, bootstrap):
         subprocess.run(load, check=True)
 
 
-def one_run(paths, args, work, bootstrap, workload, processor):
-    run = [
-        paths["harness"], "run", "--bootstrap", bootstrap, "--name", processor, "--workload", workload,
-        "--guarantee", args.guarantee, "--threads", str(args.threads), "--records", str(args.records),
-        "--work-dir", work, "--results", args.results, "--", *command_of(processor, paths),
+def measure(paths, args, work, bootstrap, processor, command, *options, **told):
+    """One call of the harness; what it measured, with `told` beside it, goes to the results."""
+    call = [
+        paths["harness"], command, "--bootstrap", bootstrap, "--name", processor,
+        "--threads", str(args.threads), "--work-dir", work, "--results", os.devnull,
+        *map(str, options), "--", *command_of(processor, paths),
     ]  # fmt: skip
-    done = subprocess.run(run, stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, "COMMIT_MS": str(told.get("commit_ms", 100))}
+    done = subprocess.run(call, stdout=subprocess.PIPE, text=True, env=environment)
     if done.returncode != 0:
-        sys.exit(f"{processor} failed at {workload}; its log is in {work}")
-    return json.loads(done.stdout.splitlines()[-1])
+        sys.exit(f"{processor} failed at {command}; its log is in {work}")
+    results = [{**json.loads(line), **told} for line in done.stdout.splitlines() if line.startswith("{")]
+    with open(args.results, "a") as file:
+        file.writelines(json.dumps(result) + "\n" for result in results)
+    return results
+
+
+def run_workload(measure_one, args, workload):
+    options = ["--workload", workload, "--guarantee", args.guarantee, "--records", args.records]
+    return {workload: measure_one("run", *options)}
+
+
+def run_latency(measure_one, work):
+    rows = {}
+    for guarantee, commit_ms in LATENCY:
+        options = [
+            "--workload", "passthrough", "--guarantee", guarantee, "--rate", LATENCY_RATE,
+            "--seconds", LATENCY_SECONDS, "--file", work / "orders.jsonl",
+        ]  # fmt: skip
+        name = f"latency, {guarantee}, {commit_ms} ms"
+        rows[name] = measure_one("latency", *options, commit_ms=commit_ms)
+    return rows
+
+
+def run_restore(measure_one):
+    options = ["--workload", "count_nocache", "--input", "orders-wide"]
+    return {"restore": measure_one("restore", *options)}
+
+
+def make_wide_input(paths, work, bootstrap):
+    """A distinct investor in each record, so that counting by investor keeps as many keys."""
+    wide = work / "wide.jsonl"
+    keys = str(RESTORE_KEYS)
+    generate = [paths["gen"], "--events", keys, "--investors", keys, "--round-robin-investors", "--out", wide]
+    subprocess.run(generate, check=True)
+    load = [paths["harness"], "load", "--bootstrap", bootstrap, "--topic", "orders-wide", "--file", wide]
+    subprocess.run(load, check=True)
 
 
 def show(figures, digits):
@@ -85,16 +136,27 @@ def show(figures, digits):
     return f"{middle:,.{digits}f} ({min(figures):,.{digits}f}-{max(figures):,.{digits}f})"
 
 
-def table(runs, processors):
-    print("\nMedians (least-most)\n")
-    print("| workload | processor | runs | " + " | ".join(name for _, name, _ in COLUMNS) + " |")
-    print("|---|---|---|" + "---|" * len(COLUMNS))
-    for workload in dict.fromkeys(workload for workload, _ in runs):
-        for processor in processors:
-            results = runs.get((workload, processor))
-            if results:
-                cells = [show([run[field] for run in results], digits) for field, _, digits in COLUMNS]
-                print(f"| {workload} | {processor} | {len(results)} | " + " | ".join(cells) + " |")
+def columns_of(row):
+    if row.startswith("latency"):
+        return LATENCY_COLUMNS
+    return RESTORE_COLUMNS if row == "restore" else COLUMNS
+
+
+def tables(runs):
+    """Markdown tables of the medians, one for each kind of measurement. `runs` maps (row,
+    processor) to results."""
+    lines = []
+    for columns in (COLUMNS, LATENCY_COLUMNS, RESTORE_COLUMNS):
+        mine = {key: results for key, results in runs.items() if columns_of(key[0]) is columns}
+        if not mine:
+            continue
+        lines.append("| workload | processor | runs | " + " | ".join(name for _, name, _ in columns) + " |")
+        lines.append("|---|---|---|" + "---|" * len(columns))
+        for (row, processor), results in mine.items():
+            cells = [show([run[field] for run in results], digits) for field, _, digits in columns]
+            lines.append(f"| {row} | {processor} | {len(results)} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return lines
 
 
 def disagreements(runs):
@@ -106,7 +168,7 @@ def disagreements(runs):
         for (of, processor), results in runs.items():
             if of == workload and processor != "limit":
                 for run in results:
-                    for topic, summary in run["outputs"].items():
+                    for topic, summary in run.get("outputs", {}).items():
                         sums.setdefault(topic, {}).setdefault(summary[field], set()).add(processor)
         found += [f"{workload}, {topic}: {groups}" for topic, groups in sums.items() if len(groups) > 1]
     return found
@@ -116,7 +178,7 @@ def parse():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--records", type=int, default=2_000_000)
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--workloads", default=",".join([*WORKLOADS, "latency", "restore"]))
     parser.add_argument("--processors", default="ks,tidemill,plain,limit")
     parser.add_argument("--guarantee", default="exactly_once_v2")
     parser.add_argument("--threads", type=int, default=1)
@@ -141,18 +203,29 @@ def main():
     try:
         subprocess.run([KAFKA, "start", work / "kafka", "1", str(PORT)], check=True)
         make_input(paths, args, work, bootstrap)
-        for workload in args.workloads.split(","):
+        workloads = args.workloads.split(",")
+        if "restore" in workloads:
+            make_wide_input(paths, work, bootstrap)
+        for workload in workloads:
             able = [p for p in processors if workload == "passthrough" or p not in ONLY_PASSTHROUGH]
             for number in range(args.repeat):
                 for processor in able:
                     print(f"{workload} {number + 1}/{args.repeat} {processor}", file=sys.stderr, flush=True)
-                    run = one_run(paths, args, work, bootstrap, workload, processor)
-                    runs.setdefault((workload, processor), []).append(run)
+                    measure_one = functools.partial(measure, paths, args, work, bootstrap, processor)
+                    if workload == "latency":
+                        rows = run_latency(measure_one, work)
+                    elif workload == "restore":
+                        rows = run_restore(measure_one)
+                    else:
+                        rows = run_workload(measure_one, args, workload)
+                    for row, results in rows.items():
+                        runs.setdefault((row, processor), []).extend(results)
     finally:
         subprocess.run([KAFKA, "wipe", work / "kafka"], check=True)
     if not (args.keep or args.work_dir):
         shutil.rmtree(work)
-    table(runs, processors)
+    print("\nMedians (least-most)\n")
+    print("\n".join(tables(runs)))
     wrong = disagreements(runs)
     for line in wrong:
         print(f"OUTPUTS DIFFER: {line}")

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::Write;
 
+use serde::Serialize;
 use tidemill::prelude::SerdeResult;
 
 /// An object that is being written.
@@ -32,9 +33,17 @@ impl<'o> JsonObject<'o> {
         Ok(self)
     }
 
-    /// A number, which its `Display` writes as JSON does.
+    /// A number of a primitive type.
     #[inline]
-    pub fn number(&mut self, name: &'static str, value: impl Display) -> SerdeResult<&mut Self> {
+    pub fn number(&mut self, name: &'static str, value: impl Serialize) -> SerdeResult<&mut Self> {
+        self.name(name);
+        serde_json::to_writer(&mut *self.out, &value)?;
+        Ok(self)
+    }
+
+    /// A number whose `Display` writes it as JSON does.
+    #[inline]
+    pub fn decimal(&mut self, name: &'static str, value: impl Display) -> SerdeResult<&mut Self> {
         self.name(name);
         write!(self.out, "{value}")?;
         Ok(self)

@@ -29,7 +29,9 @@ impl Shutdown {
                 };
                 if *wish.borrow() {
                     tracing::warn!("second signal: ending at once");
-                    std::process::exit(128 + number);
+                    // Not `std::process::exit`: it frees what the other threads still use, and one
+                    // of them would then end the process otherwise.
+                    signal_hook::low_level::exit(128 + number);
                 }
                 tracing::info!("stopping; a second signal ends at once");
                 // Fails only when nobody waits any more.

@@ -9,16 +9,18 @@ use compact_str::CompactString;
 
 use super::order::{Action, Kind, MAX_TEXT_BYTES, Order, Side, TimeInForce};
 use super::order_json::{Draft, Field};
-use super::price::Price;
+use super::price::{PLACES, Price, SCALE};
 
 /// The order that `bytes` spell, if they spell it plainly.
 pub(super) fn scan_plain_order(bytes: &[u8]) -> Option<Order> {
-    let mut scan = Scan { bytes, at: 0 };
+    // Once for all strings: it looks at eight bytes at a time, and most strings are shorter.
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut scan = Scan { text, bytes, at: 0 };
     let mut draft = Draft::default();
     scan.token(b'{')?;
     loop {
         scan.token(b'"')?;
-        let field = Field::from_name(scan.string()?);
+        let field = Field::from_name(scan.string()?.as_bytes());
         scan.token(b':')?;
         scan.space();
         if !draft.mark(field) {
@@ -37,6 +39,8 @@ pub(super) fn scan_plain_order(bytes: &[u8]) -> Option<Order> {
 }
 
 struct Scan<'a> {
+    text: &'a str,
+    /// The bytes of the text.
     bytes: &'a [u8],
     at: usize,
 }
@@ -64,12 +68,13 @@ impl<'a> Scan<'a> {
         (self.next()? == byte).then_some(())
     }
 
-    /// The bytes up to the quote that ends a string; its first quote is taken already.
-    fn string(&mut self) -> Option<&'a [u8]> {
-        let rest = self.bytes.get(self.at..)?;
-        let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
-        self.at += length + 1;
-        (rest[length] == b'"').then_some(&rest[..length])
+    /// The text up to the quote that ends a string; its first quote is taken already.
+    fn string(&mut self) -> Option<&'a str> {
+        let start = self.at;
+        let end = start + plain_length(self.bytes.get(start..)?);
+        self.at = end + 1;
+        (*self.bytes.get(end)? == b'"').then_some(())?;
+        self.text.get(start..end)
     }
 
     fn value(&mut self, field: Field, draft: &mut Draft) -> Option<()> {
@@ -93,7 +98,7 @@ impl<'a> Scan<'a> {
 
     fn text(&mut self) -> Option<&'a str> {
         (self.next()? == b'"').then_some(())?;
-        std::str::from_utf8(self.string()?).ok()
+        self.string()
     }
 
     fn id(&mut self) -> Option<CompactString> {
@@ -122,12 +127,69 @@ impl<'a> Scan<'a> {
     }
 
     fn price(&mut self) -> Option<Price> {
+        if let Some((price, length)) = short_price(self.bytes.get(self.at..)?) {
+            self.at += length;
+            return Some(price);
+        }
         let rest = self.bytes.get(self.at..)?;
         let length = rest
             .iter()
             .position(|byte| !matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E'))?;
         self.at += length;
         std::str::from_utf8(&rest[..length]).ok()?.parse().ok()
+    }
+}
+
+/// How many bytes stand before the first that ends a string or needs unescaping, or before the end.
+/// Looks at eight bytes at a time.
+fn plain_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
+    // The top bit of each byte that is below `limit` (at most 128); after the first such byte
+    // others may show too.
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & TOPS;
+    let equal = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    let mut at = 0;
+    while let Some(chunk) = bytes[at..].first_chunk() {
+        let word = u64::from_le_bytes(*chunk);
+        let found = below(word, b' ') | equal(word, b'"') | equal(word, b'\\');
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += chunk.len();
+    }
+    let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
+    at + bytes[at..].iter().position(ends).unwrap_or(bytes.len() - at)
+}
+
+/// A price like `587.01` or `587` and its length; `None` for any other spelling, sound or not.
+fn short_price(bytes: &[u8]) -> Option<(Price, usize)> {
+    /// What fits 64 bits whatever the digits are.
+    const MAX_DIGITS: usize = 10;
+    let digits = |from: usize| {
+        let rest = bytes.get(from..).unwrap_or_default();
+        let count =
+            rest.iter().take(MAX_DIGITS + 1).take_while(|byte| byte.is_ascii_digit()).count();
+        let value =
+            rest[..count].iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
+        (value, count)
+    };
+    let (whole, length) = digits(0);
+    if !(1..=MAX_DIGITS).contains(&length) || (bytes[0] == b'0' && length > 1) {
+        return None;
+    }
+    let (units, end) = match bytes.get(length) {
+        Some(b'.') => {
+            let (fraction, places) = digits(length + 1);
+            let missing = PLACES.checked_sub(u32::try_from(places).ok()?)?;
+            let fraction = (places > 0).then(|| fraction * 10_i64.pow(missing))?;
+            (whole * SCALE + fraction, length + 1 + places)
+        }
+        _ => (whole * SCALE, length),
+    };
+    match bytes.get(end) {
+        Some(b'.' | b'e' | b'E' | b'+' | b'-' | b'0'..=b'9') => None,
+        _ => Some((Price::from_units(units), end)),
     }
 }
 
@@ -163,6 +225,50 @@ mod tests {
             assert_eq!(scan_plain_order(json.as_bytes()), None, "{json}");
             assert!(by_serde(json.as_bytes()).is_some(), "{json}");
         }
+    }
+
+    #[test]
+    fn a_string_ends_at_its_first_special_byte_wherever_that_stands() {
+        for length in 0..20 {
+            for end in ["\"", "\\", "\n", "\u{1f}"] {
+                let text = "é".repeat(length / 2) + &" ".repeat(length % 2) + end + "rest \"of it";
+                let expected = text.len() - "rest \"of it".len() - 1;
+                assert_eq!(plain_length(text.as_bytes()), expected, "{text:?}");
+            }
+        }
+        assert_eq!(plain_length(b"neither quote nor end"), 21);
+        assert_eq!(plain_length(b""), 0);
+    }
+
+    #[test]
+    fn a_short_price_is_what_the_exact_reader_makes_of_it_or_left_to_it() {
+        for text in [
+            "0",
+            "0.5",
+            "5",
+            "587.01",
+            "9999999999",
+            "9999999999.99999999",
+            "00",
+            "01.5",
+            "5.",
+            ".5",
+            "5.000000000",
+            "99999999999",
+            "-5",
+            "5e2",
+            "5.5E1",
+            "5.5.5",
+            "",
+            "5-",
+            "0.00000001",
+        ] {
+            if let Some((price, length)) = short_price(text.as_bytes()) {
+                assert_eq!((text.parse(), length), (Ok(price), text.len()), "{text}");
+            }
+        }
+        assert_eq!(short_price(b"587.01,"), Some((Price::from_units(58_701_000_000), 6)));
+        assert_eq!(short_price(b"5.000000000"), None);
     }
 
     #[test]

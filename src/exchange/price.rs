@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 pub const PLACES: u32 = 8;
 
 /// Units in 1.0.
-const SCALE: i64 = 10_i64.pow(PLACES);
+pub(super) const SCALE: i64 = 10_i64.pow(PLACES);
 
 /// What a share costs, in units of 0.00000001; up to about 92 billion either way.
 ///

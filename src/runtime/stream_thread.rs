@@ -343,7 +343,8 @@ impl<C: Cluster> StreamThread<C> {
         self.busy.sort_unstable();
         self.busy.dedup();
         for id in &self.busy {
-            let Some(task) = self.tasks.get_mut(id).filter(|task| task.state == TaskState::Running) else {
+            let Some(task) = self.tasks.get_mut(id).filter(|task| task.state == TaskState::Running)
+            else {
                 continue;
             };
             if transactional && !self.in_transaction {
@@ -351,8 +352,12 @@ impl<C: Cluster> StreamThread<C> {
                 self.in_transaction = true;
             }
             let before = task.dirty_bytes();
-            total +=
-                task.process(self.config.max_poll_records, waits, &self.consumer, &mut self.collector)?;
+            total += task.process(
+                self.config.max_poll_records,
+                waits,
+                &self.consumer,
+                &mut self.collector,
+            )?;
             self.uncommitted_bytes += task.dirty_bytes().saturating_sub(before);
         }
         if total > 0 {
@@ -369,7 +374,9 @@ impl<C: Cluster> StreamThread<C> {
     fn balance_fetching(&mut self) {
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
         for id in &self.busy {
-            let running = |task: &&mut ActiveTask<_>| task.state == TaskState::Running && task.inputs.len() > 1;
+            let running = |task: &&mut ActiveTask<_>| {
+                task.state == TaskState::Running && task.inputs.len() > 1
+            };
             let Some(task) = self.tasks.get_mut(id).filter(running) else { continue };
             for at in 0..task.inputs.len() {
                 let waiting = task.buffered_of(at);

@@ -21,6 +21,7 @@ pub fn check(text: &str) -> Vec<String> {
         "stream_join_windowed_count" => stream_join_windowed_count(&builder),
         "unnamed" => unnamed(&builder),
         "table_join_regroup" => table_join_regroup(&builder),
+        "foreign_key_join" => foreign_key_join(&builder),
         "global_and_processor" => global_and_processor(&builder),
         "independent_subtopologies" => independent_subtopologies(&builder),
         _ => return vec![format!("unknown topology {name}")],
@@ -216,6 +217,21 @@ fn table_join_regroup(builder: &StreamsBuilder) {
         .to("out", Produced::with(Utf8, Nullable(Utf8)));
 }
 
+fn foreign_key_join(builder: &StreamsBuilder) {
+    let orders = builder.table("orders", texts(), kept("orders-store"));
+    let customers = builder.table("customers", texts(), kept("customers-store"));
+    orders
+        .left_join_by_foreign_key(
+            &customers,
+            |_, v| Some(v.clone()),
+            |_, l, r| both(l, r),
+            TableJoined::new().named("fk"),
+        )
+        .materialized(kept("fkj"))
+        .to_stream()
+        .to("out", Produced::with(Utf8, Nullable(Utf8)));
+}
+
 /// Does nothing: a description looks at what surrounds it.
 struct Idle;
 
@@ -233,13 +249,14 @@ impl Processor<String, String> for Idle {
 }
 
 fn global_and_processor(builder: &StreamsBuilder) {
-    builder.global_table("assets", texts(), kept("assets-store"));
+    let assets = builder.global_table("assets", texts(), kept("assets-store"));
     builder.add_global_store(Stores::key_value("limits-store", Utf8, Utf8), "limits", texts(), || Idle);
     builder.add_state_store(Stores::key_value("book", Utf8, Utf8));
     let by_asset = |name: &str| Repartitioned::with(Utf8, Utf8).named(name).partitions(6);
     let sink = || Produced::with(Utf8, Utf8);
     builder
         .stream("orders", texts())
+        .left_join_global(&assets, |_, v| Some(v.clone()), |_, l, r| both(l, r))
         .repartition(by_asset("by-asset"))
         .process_named(Some("book-keeper"), || Idle, &["book"])
         .split_named("route-")
@@ -265,7 +282,7 @@ fn independent_subtopologies(builder: &StreamsBuilder) {
     e.join(
         &f,
         |_, l, r| both(l, Some(r)),
-        Joined::with(Utf8, Utf8).named("ef"),
+        Joined::with(Utf8, Utf8).named("ef").grace(Duration::from_secs(10)),
     )
     .to("g", Produced::with(Utf8, Utf8));
 }

@@ -6,3 +6,4 @@ mod borders;
 mod exchange;
 mod goldens_files;
 mod replay;
+mod windows;

@@ -33,29 +33,28 @@ const COMMON: &[(&str, &str)] = &[
 ];
 
 /// For every consumer: fetch a little ahead, and resume at once when the queue has room again (the
-/// default of a second starves a fast reader). Fetching further ahead gave no more records a
-/// second, only memory: a fetched record costs some 350 bytes besides its own.
+/// default of a second starves a fast reader). Fetching more at a time or further ahead gave no more
+/// records a second, only memory: a fetched record costs some 350 bytes besides its own, and the
+/// limits count its compressed bytes.
 const CONSUMER: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     ("auto.offset.reset", "error"),
     ("queued.min.messages", "20000"),
     ("queued.max.messages.kbytes", "16384"),
-    ("fetch.message.max.bytes", "1048576"),
+    ("fetch.message.max.bytes", "262144"),
     ("fetch.queue.backoff.ms", "1"),
     ("fetch.wait.max.ms", "50"),
 ];
 
 /// For every producer: large batches, and Java's partitioner, so that keys land where Java's
-/// clients put them. What a broker takes is for the broker to say: with the default limit of a
-/// megabyte, a record that an input topic took would find no way on.
+/// clients put them.
 const PRODUCER: &[(&str, &str)] = &[
     ("enable.idempotence", "true"),
     ("partitioner", "murmur2_random"),
     ("compression.type", "lz4"),
     ("batch.size", "1000000"),
     ("batch.num.messages", "100000"),
-    ("message.max.bytes", "16777216"),
     // Just below what a broker takes by default, so that what it would refuse, and abort a
     // transaction for, is refused here, where only the record is at stake.
     ("message.max.bytes", "1048000"),
@@ -65,7 +64,7 @@ const PRODUCER: &[(&str, &str)] = &[
 
 /// How long records of a transaction are gathered. Nobody sees them before it commits, and a commit
 /// sends what waits at once.
-const TRANSACTIONAL_LINGER_MS: &str = "20";
+const TRANSACTIONAL_LINGER_MS: &str = "10";
 /// How long records are gathered outside of transactions, where each waits for it.
 const PROMPT_LINGER_MS: &str = "1";
 
@@ -156,7 +155,9 @@ impl Properties {
             let delivery = timeout.parse().unwrap_or(TRANSACTION_TIMEOUT_MS) * 2 / 3;
             wanted.entry("message.timeout.ms".to_owned()).or_insert_with(|| delivery.to_string());
             wanted.insert("transactional.id".to_owned(), id.as_ref().to_owned());
-            wanted.entry("linger.ms".to_owned()).or_insert_with(|| TRANSACTIONAL_LINGER_MS.to_owned());
+            wanted
+                .entry("linger.ms".to_owned())
+                .or_insert_with(|| TRANSACTIONAL_LINGER_MS.to_owned());
         } else {
             wanted.entry("linger.ms".to_owned()).or_insert_with(|| PROMPT_LINGER_MS.to_owned());
             let delivery = wanted.entry("message.timeout.ms".to_owned());

@@ -21,11 +21,13 @@ impl<C: Cluster> StreamThread<C> {
         if self.asked.is_none() {
             self.asked = self.links.requests.try_recv().ok();
         }
-        let uncommitted = |task: &ActiveTask<_>| task.stores.as_ref().is_some_and(TaskStores::has_uncommitted);
+        let uncommitted =
+            |task: &ActiveTask<_>| task.stores.as_ref().is_some_and(TaskStores::has_uncommitted);
         if self.asked.is_none() || self.tasks.values().any(uncommitted) {
             return;
         }
-        while let Some(request) = self.asked.take().or_else(|| self.links.requests.try_recv().ok()) {
+        while let Some(request) = self.asked.take().or_else(|| self.links.requests.try_recv().ok())
+        {
             let mut running = Vec::new();
             for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
                 let stores = &self.plan.subtopology(task.id.subtopology).stores;
@@ -72,7 +74,8 @@ impl<C: Cluster> StreamThread<C> {
             (true, true) => "restoring",
             (true, false) => "running",
         };
-        self.shared.set_thread(&self.config.name, ThreadView { state, assigned: self.assigned, tasks });
+        self.shared
+            .set_thread(&self.config.name, ThreadView { state, assigned: self.assigned, tasks });
         // With many tasks it is done less often, so that its part of the time stays small.
         self.publish_interval = PUBLISH.max(started.elapsed() * PUBLISH_SHARE);
     }

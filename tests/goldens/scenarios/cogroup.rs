@@ -23,7 +23,9 @@ fn cogrouped(builder: &StreamsBuilder) -> CogroupedStream<Text, String> {
         .stream("left", consumed())
         .group_by_key(grouped())
         .cogroup(|_, v: &Text, so_far: String| Some(cut(&format!("{so_far}+{}", s(v)))))
-        .cogroup(&right, |_, v, so_far| (n(v) % 10 != 9).then(|| cut(&format!("{so_far}-{}", s(v)))))
+        .cogroup(&right, |_, v, so_far| {
+            (n(v) % 10 != 9).then(|| cut(&format!("{so_far}-{}", s(v))))
+        })
 }
 
 fn materialized() -> Materialized<String> {
@@ -49,7 +51,9 @@ fn windowed(builder: &StreamsBuilder, params: &Params) -> Shown {
             table.to_stream().to("out", Produced::with(SessionWindowed(TEXT), Nullable(Utf8)));
             return shown.sessions("out", false);
         }
-        "sliding" => cogrouped.windowed_by(sliding_windows(params)).aggregate(String::new, materialized()),
+        "sliding" => {
+            cogrouped.windowed_by(sliding_windows(params)).aggregate(String::new, materialized())
+        }
         _ => cogrouped.windowed_by(time_windows(params)).aggregate(String::new, materialized()),
     };
     table.to_stream().to("out", Produced::with(TimeWindowed::new(TEXT, size_ms), Nullable(Utf8)));

@@ -27,8 +27,12 @@ fn emit_on_close(builder: &StreamsBuilder, params: &Params) -> Shown {
     let emit = EmitStrategy::OnWindowClose;
     let store = Materialized::named("w", I64).retention(Duration::from_secs(3600));
     let counts = match params.text("kind") {
-        "session" => by_key(builder).windowed_by(session_windows(params)).emit_strategy(emit).count(store),
-        "sliding" => by_key(builder).windowed_by(sliding_windows(params)).emit_strategy(emit).count(store),
+        "session" => {
+            by_key(builder).windowed_by(session_windows(params)).emit_strategy(emit).count(store)
+        }
+        "sliding" => {
+            by_key(builder).windowed_by(sliding_windows(params)).emit_strategy(emit).count(store)
+        }
         _ => by_key(builder).windowed_by(time_windows(params)).emit_strategy(emit).count(store),
     };
     shown(&counts, params)
@@ -36,8 +40,12 @@ fn emit_on_close(builder: &StreamsBuilder, params: &Params) -> Shown {
 
 fn suppress(builder: &StreamsBuilder, params: &Params) -> Shown {
     let counts = match params.text("kind") {
-        "session" => by_key(builder).windowed_by(session_windows(params)).count(materialized(params)),
-        "sliding" => by_key(builder).windowed_by(sliding_windows(params)).count(materialized(params)),
+        "session" => {
+            by_key(builder).windowed_by(session_windows(params)).count(materialized(params))
+        }
+        "sliding" => {
+            by_key(builder).windowed_by(sliding_windows(params)).count(materialized(params))
+        }
         _ => by_key(builder).windowed_by(time_windows(params)).count(materialized(params)),
     };
     let until_closed = Suppressed::until_window_closes(BufferConfig::unbounded()).named("sup");

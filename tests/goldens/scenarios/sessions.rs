@@ -35,7 +35,10 @@ fn count(builder: &StreamsBuilder, params: &Params) -> Shown {
 
 fn reduce(builder: &StreamsBuilder, params: &Params) -> Shown {
     by_session(builder, params)
-        .reduce(|so_far, v| Some(Some(cut(&format!("{}+{}", s(so_far), s(v))))), Materialized::named("w", TEXT))
+        .reduce(
+            |so_far, v| Some(Some(cut(&format!("{}+{}", s(so_far), s(v))))),
+            Materialized::named("w", TEXT),
+        )
         .to_stream()
         .to("out", Produced::with(SessionWindowed(TEXT), Nullable(TEXT)));
     Shown::text().sessions("out", false).store::<Text, Text>("w")

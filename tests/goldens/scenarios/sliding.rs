@@ -36,7 +36,10 @@ fn reduce(builder: &StreamsBuilder, params: &Params) -> Shown {
         .stream("in", consumed())
         .group_by_key(grouped())
         .windowed_by(sliding_windows(params))
-        .reduce(|so_far, v| Some(Some(cut(&format!("{}+{}", s(so_far), s(v))))), Materialized::named("w", TEXT))
+        .reduce(
+            |so_far, v| Some(Some(cut(&format!("{}+{}", s(so_far), s(v))))),
+            Materialized::named("w", TEXT),
+        )
         .to_stream()
         .to("out", Produced::with(TimeWindowed::new(TEXT, params.ms("size_ms")), Nullable(TEXT)));
     Shown::text().time_windows("out", params.ms("size_ms"), false).store::<Text, Text>("w")

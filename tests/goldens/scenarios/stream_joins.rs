@@ -42,21 +42,33 @@ fn shown(stores: [&str; 2]) -> Shown {
 
 fn inner(builder: &StreamsBuilder, params: &Params) -> Shown {
     let (left, right) = (builder.stream("left", consumed()), builder.stream("right", consumed()));
-    left.join_stream(&right, |_, l, r| Some(format!("{}/{}", s(l), s(r))), windows(params), joined())
-        .to("out", produced());
+    left.join_stream(
+        &right,
+        |_, l, r| Some(format!("{}/{}", s(l), s(r))),
+        windows(params),
+        joined(),
+    )
+    .to("out", produced());
     shown(["j-this-join-store", "j-other-join-store"])
 }
 
 fn left(builder: &StreamsBuilder, params: &Params) -> Shown {
     let (left, right) = (builder.stream("left", consumed()), builder.stream("right", consumed()));
-    left.left_join_stream(&right, |_, l, r| Some(format!("{}/{}", s(l), or_null(r))), windows(params), joined())
-        .to("out", produced());
+    left.left_join_stream(
+        &right,
+        |_, l, r| Some(format!("{}/{}", s(l), or_null(r))),
+        windows(params),
+        joined(),
+    )
+    .to("out", produced());
     shown(["j-this-join-store", "j-outer-other-join-store"])
 }
 
 fn outer(builder: &StreamsBuilder, params: &Params) -> Shown {
     let (left, right) = (builder.stream("left", consumed()), builder.stream("right", consumed()));
-    let joiner = |_: &Text, l: Option<&Text>, r: Option<&Text>| Some(format!("{}/{}", or_null(l), or_null(r)));
+    let joiner = |_: &Text, l: Option<&Text>, r: Option<&Text>| {
+        Some(format!("{}/{}", or_null(l), or_null(r)))
+    };
     left.outer_join_stream(&right, joiner, windows(params), joined()).to("out", produced());
     shown(["j-outer-this-join-store", "j-outer-other-join-store"])
 }
@@ -64,7 +76,12 @@ fn outer(builder: &StreamsBuilder, params: &Params) -> Shown {
 fn with_itself(builder: &StreamsBuilder, params: &Params) -> Shown {
     let stream = builder.stream("in", consumed());
     stream
-        .join_stream(&stream, |_, l, r| Some(format!("{}/{}", s(l), s(r))), windows(params), joined())
+        .join_stream(
+            &stream,
+            |_, l, r| Some(format!("{}/{}", s(l), s(r))),
+            windows(params),
+            joined(),
+        )
         .to("out", produced());
     let shown = Shown::text().store::<Text, Text>("j-this-join-store");
     match params.text("optimization") {
@@ -98,14 +115,16 @@ fn with_right(left: &Text, right: Option<&String>) -> Text {
 fn inner_table(builder: &StreamsBuilder, params: &Params) -> Shown {
     let left = builder.stream("left", consumed());
     let right = table(builder, params);
-    left.join(&right, |_, l, r| with_right(l, Some(r)), joined_with_table(params)).to("out", produced());
+    left.join(&right, |_, l, r| with_right(l, Some(r)), joined_with_table(params))
+        .to("out", produced());
     Shown::text().store::<Text, String>("t")
 }
 
 fn left_table(builder: &StreamsBuilder, params: &Params) -> Shown {
     let left = builder.stream("left", consumed());
     let right = table(builder, params);
-    left.left_join(&right, |_, l, r| with_right(l, r), joined_with_table(params)).to("out", produced());
+    left.left_join(&right, |_, l, r| with_right(l, r), joined_with_table(params))
+        .to("out", produced());
     Shown::text().store::<Text, String>("t")
 }
 

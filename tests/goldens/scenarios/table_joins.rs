@@ -18,7 +18,12 @@ pub fn find(name: &str) -> Option<Declare> {
 }
 
 /// A source table, with history where the variant has one.
-fn table(builder: &StreamsBuilder, params: &Params, topic: &str, store: &str) -> KTable<Text, String> {
+fn table(
+    builder: &StreamsBuilder,
+    params: &Params,
+    topic: &str,
+    store: &str,
+) -> KTable<Text, String> {
     let store = Materialized::named(store, Utf8);
     let store = match params.number("history_ms") {
         Some(_) => store.versioned(params.duration("history_ms")),
@@ -39,7 +44,9 @@ fn pair(left: Option<&String>, right: Option<&String>) -> String {
 fn out(table: KTable<Text, String>, params: &Params) -> Shown {
     let shown = Shown::text().store::<Text, String>("lt").store::<Text, String>("rt");
     let (table, shown) = match params.flag("materialized") {
-        true => (table.materialized(Materialized::named("j", Utf8)), shown.store::<Text, String>("j")),
+        true => {
+            (table.materialized(Materialized::named("j", Utf8)), shown.store::<Text, String>("j"))
+        }
         false => (table, shown),
     };
     table.to_stream().to("out", Produced::with(TEXT, Nullable(Utf8)));
@@ -69,17 +76,29 @@ fn foreign_key(_: &Text, value: &String) -> Option<Text> {
 fn out_of_rows(table: KTable<Text, String>) -> Shown {
     let result = table.materialized(Materialized::named("fkj", Utf8));
     result.to_stream().to("out", Produced::with(TEXT, Nullable(Utf8)));
-    ["lt", "rt", "fkj"].iter().fold(Shown::text(), |shown, store| shown.store::<Text, String>(store))
+    ["lt", "rt", "fkj"]
+        .iter()
+        .fold(Shown::text(), |shown, store| shown.store::<Text, String>(store))
 }
 
 fn inner_by_foreign_key(builder: &StreamsBuilder, params: &Params) -> Shown {
     let [left, right] = tables(builder, params);
     let joined = TableJoined::new().named("fk");
-    out_of_rows(left.join_by_foreign_key(&right, foreign_key, |_, l, r| pair(Some(l), Some(r)), joined))
+    out_of_rows(left.join_by_foreign_key(
+        &right,
+        foreign_key,
+        |_, l, r| pair(Some(l), Some(r)),
+        joined,
+    ))
 }
 
 fn left_by_foreign_key(builder: &StreamsBuilder, params: &Params) -> Shown {
     let [left, right] = tables(builder, params);
     let joined = TableJoined::new().named("fk");
-    out_of_rows(left.left_join_by_foreign_key(&right, foreign_key, |_, l, r| pair(Some(l), r), joined))
+    out_of_rows(left.left_join_by_foreign_key(
+        &right,
+        foreign_key,
+        |_, l, r| pair(Some(l), r),
+        joined,
+    ))
 }

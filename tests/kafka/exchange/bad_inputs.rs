@@ -90,7 +90,9 @@ fn inputs() -> Vec<(&'static str, Option<Vec<u8>>, Fate)> {
 #[test]
 fn every_bad_input_is_named_and_the_exchange_goes_on() {
     let market = Market::open(&KafkaCluster::shared().bootstrap(), 1);
-    let mut instance = market.start_ready("one", &[]);
+    // As large as the topics take, so that large records find their way on.
+    let large = [("kafka.producer.message.max.bytes", "4194304")];
+    let mut instance = market.start_ready("one", &large);
     let inputs = inputs();
     let sent: Vec<Outgoing> = (0..)
         .zip(&inputs)
@@ -131,6 +133,23 @@ fn every_bad_input_is_named_and_the_exchange_goes_on() {
     }
     assert_eq!(letters.len(), dead, "a dead letter that no input has");
     assert_eq!(updates, Vec::<Value>::new(), "an update that no input has");
+    assert_still_trades(&market);
+    instance.stop();
+}
+
+#[test]
+fn a_dead_letter_that_is_too_large_goes_without_its_bytes() {
+    let market = Market::open(&KafkaCluster::shared().bootstrap(), 1);
+    let mut instance = market.start_ready("one", &[]);
+    let large = Outgoing::keyed("large", "x".repeat(1 << 20));
+    produce(market.bootstrap(), &market.topic("orders"), [large]);
+    market.wait_processed();
+    let letters = read_committed(market.bootstrap(), &market.topic("orders-dlq"));
+    let [letter] = &letters[..] else { panic!("{letters:?}") };
+    assert_eq!((&letter.key, &letter.value), (&None, &None));
+    let place = ["topic", "partition", "offset"];
+    let place = place.map(|name| header(letter, &format!("__streams.errors.{name}")));
+    assert_eq!(place, [Some(market.topic("orders")), Some("0".into()), Some("0".into())]);
     assert_still_trades(&market);
     instance.stop();
 }

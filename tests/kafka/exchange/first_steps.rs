@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tidemill_test_support::process::{Finished, run_to_end};
-use tidemill_test_support::records::create_topic;
+use tidemill_test_support::records::{create_topic, delete_topic};
 use tidemill_test_support::{KafkaCluster, Tidemill};
 
 use super::market::{LIMIT, Market};
@@ -53,8 +53,17 @@ fn an_instance_stops_in_order_while_the_cluster_is_away() {
 #[test]
 fn a_missing_input_topic_is_named() {
     let market = Market::without_topics(&KafkaCluster::shared().bootstrap());
+    create_topic(market.bootstrap(), &market.topic("assets"), 1, &[]);
     let said = refused(&market, "one");
     assert!(said.contains(&market.topic("orders")), "{said}");
+}
+
+#[test]
+fn a_missing_output_topic_is_named() {
+    let market = Market::open(&KafkaCluster::shared().bootstrap(), 1);
+    delete_topic(market.bootstrap(), &market.topic("trades"));
+    let said = refused(&market, "one");
+    assert!(said.contains(&market.topic("trades")), "{said}");
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::Value;
 use tempfile::TempDir;
 use tidemill_test_support::patience::wait_for;
@@ -126,6 +128,24 @@ impl Market {
                     *end == 0 || done.is_some_and(|done| done >= *end)
                 };
                 done.iter().zip(&ends).all(is_done).then_some(())
+            });
+        }
+    }
+
+    /// Waits until no open transaction hides any output: one that a killed instance left ends when
+    /// its time is over, or with the next instance of that name.
+    pub fn wait_visible(&self) {
+        let reader: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("isolation.level", "read_committed")
+            .create()
+            .expect("a consumer");
+        for name in ["trades", "order-updates", "candles", "positions", "orders-dlq"] {
+            let topic = self.topic(name);
+            wait_for(&format!("the open transactions of {topic} to end"), LIMIT, || {
+                let end = watermarks(&self.bootstrap, &topic)[0].1;
+                let (_, stable_end) = reader.fetch_watermarks(&topic, 0, LIMIT).ok()?;
+                (stable_end == end).then_some(())
             });
         }
     }

@@ -41,6 +41,7 @@ fn the_other_instance_finishes_what_a_killed_one_began() {
         (stays.running_tasks().len() == TASKS).then_some(())
     });
     market.wait_processed();
+    market.wait_visible();
     stays.stop();
     Outcome::of(&market).assert_same(&Outcome::replayed(&market, &orders));
 }

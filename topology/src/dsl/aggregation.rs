@@ -27,7 +27,7 @@ pub(crate) fn add_aggregate(
         name,
         Box::new(move |parents, graph| {
             let stores = kept.write(graph)?;
-            let (make, store, send_old) = (Arc::clone(&make), kept.name().to_owned(), kept.sends_old());
+            let (make, store, send_old) = (Arc::clone(&make), kept.name(), kept.sends_old());
             graph.add(
                 &own,
                 NodeKind::Processor,

@@ -23,6 +23,9 @@ const MERGE: &str = "COGROUPKSTREAM-MERGE-";
 type Initializer<A> = Arc<dyn Fn() -> A + Send + Sync>;
 type Merger<K, A> = Arc<dyn Fn(&K, Option<A>, &A) -> Option<A> + Send + Sync>;
 
+type ByKey = Box<dyn Fn(&str) -> (usize, BTreeSet<Arc<str>>)>;
+type Make<K, A> = Box<dyn Fn(&Initializer<A>, &Span<K, A>, bool) -> MakeAggregate>;
+
 /// Over what records are folded.
 enum Span<K, A> {
     AllTime,
@@ -34,8 +37,8 @@ enum Span<K, A> {
 /// One of the streams, its type hidden: what leads to it, and how it is folded.
 struct Input<K, A> {
     /// The node that has the stream by key, and its source topics, given the name of the store.
-    by_key: Box<dyn Fn(&str) -> (usize, BTreeSet<Arc<str>>)>,
-    make: Box<dyn Fn(&Initializer<A>, &Span<K, A>, bool) -> MakeAggregate>,
+    by_key: ByKey,
+    make: Make<K, A>,
 }
 
 /// Grouped streams that are to be aggregated together; from [`KGroupedStream::cogroup`].
@@ -72,7 +75,8 @@ impl<K: Clone + Send + 'static, V: 'static> KGroupedStream<K, V> {
         aggregator: impl Fn(&K, &V, A) -> Option<A> + Send + Sync + 'static,
     ) -> CogroupedStream<K, A> {
         let plan = self.stream.plan.clone();
-        CogroupedStream { plan, key: self.grouped.key.clone(), inputs: Vec::new() }.cogroup(self, aggregator)
+        CogroupedStream { plan, key: self.grouped.key.clone(), inputs: Vec::new() }
+            .cogroup(self, aggregator)
     }
 }
 
@@ -104,7 +108,8 @@ impl<K: Clone + Send + 'static, A: Clone + Send + 'static> CogroupedStream<K, A>
                 Span::Sliding(windows) => windows.aggregate(fold, value, initial, emit, caching),
                 Span::Session(windows, merger) => {
                     let merger = Arc::clone(merger);
-                    let merge = Arc::new(move |key: &K, so_far, other: &A| merger(key, so_far, other));
+                    let merge =
+                        Arc::new(move |key: &K, so_far, other: &A| merger(key, so_far, other));
                     make_session_aggregate::<K, V, A, _, _>(*windows, fold, merge, emit, caching)
                 }
             }
@@ -121,8 +126,16 @@ impl<K: Clone + Send + 'static, A: Clone + Send + 'static> CogroupedStream<K, A>
         materialized: Materialized<A>,
     ) -> KTable<K, A> {
         let name = self.plan.store_name(materialized.name.as_deref(), AGGREGATE);
-        let store = TableStore::new(name, &materialized, self.key.clone(), materialized.value.clone());
-        self.fold(Arc::new(initializer), &Span::AllTime, store, self.key.clone(), materialized, None)
+        let store =
+            TableStore::new(name, &materialized, self.key.clone(), materialized.value.clone());
+        self.fold(
+            Arc::new(initializer),
+            &Span::AllTime,
+            store,
+            self.key.clone(),
+            materialized,
+            None,
+        )
     }
 
     /// Folds by window: [`TimeWindows`], [`SlidingWindows`] or [`SessionWindows`].
@@ -179,16 +192,28 @@ impl<K: Clone + Send + 'static, A: Clone + Send + 'static> CogroupedStream<K, A>
             &nodes,
             &name,
             &[],
-            Arc::new(|wiring| Ok(Slot::new(PassThrough::<K2, Change<A>> { children: wiring.children() }))),
+            Arc::new(|wiring| {
+                Ok(Slot::new(PassThrough::<K2, Change<A>> { children: wiring.children() }))
+            }),
         );
         if let Some(grace_ms) = window_grace_ms {
             plan.set_window_grace_ms(node, grace_ms);
         }
-        KTable { plan: plan.clone(), node, name, key, value: Some(materialized.value), store, sources }
+        KTable {
+            plan: plan.clone(),
+            node,
+            name,
+            key,
+            value: Some(materialized.value),
+            store,
+            sources,
+        }
     }
 }
 
-impl<K: Clone + Send + 'static, A: Clone + Send + 'static> WindowedCogroupedStream<K, A, TimeWindows> {
+impl<K: Clone + Send + 'static, A: Clone + Send + 'static>
+    WindowedCogroupedStream<K, A, TimeWindows>
+{
     /// Folds the records of each key's window into an aggregate; see
     /// [`CogroupedStream::windowed_by`].
     pub fn aggregate(
@@ -200,7 +225,9 @@ impl<K: Clone + Send + 'static, A: Clone + Send + 'static> WindowedCogroupedStre
     }
 }
 
-impl<K: Clone + Send + 'static, A: Clone + Send + 'static> WindowedCogroupedStream<K, A, SlidingWindows> {
+impl<K: Clone + Send + 'static, A: Clone + Send + 'static>
+    WindowedCogroupedStream<K, A, SlidingWindows>
+{
     /// Folds the records of each key's window into an aggregate; see
     /// [`CogroupedStream::windowed_by`].
     pub fn aggregate(
@@ -212,7 +239,9 @@ impl<K: Clone + Send + 'static, A: Clone + Send + 'static> WindowedCogroupedStre
     }
 }
 
-impl<K: Clone + Send + 'static, A: Clone + Send + 'static, W: FixedWindows> WindowedCogroupedStream<K, A, W> {
+impl<K: Clone + Send + 'static, A: Clone + Send + 'static, W: FixedWindows>
+    WindowedCogroupedStream<K, A, W>
+{
     fn over(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,
@@ -230,7 +259,9 @@ impl<K: Clone + Send + 'static, A: Clone + Send + 'static, W: FixedWindows> Wind
     }
 }
 
-impl<K: Clone + Send + 'static, A: Clone + Send + 'static> WindowedCogroupedStream<K, A, SessionWindows> {
+impl<K: Clone + Send + 'static, A: Clone + Send + 'static>
+    WindowedCogroupedStream<K, A, SessionWindows>
+{
     /// Folds the records of each key's session into an aggregate; `merger` joins the aggregates of
     /// sessions that merge, starting from a fresh one.
     ///
@@ -256,13 +287,21 @@ impl<K: Clone + Send + 'static, A: Clone + Send + 'static> WindowedCogroupedStre
         let (plan, key) = (&cogrouped.plan, cogrouped.key.clone());
         let initializer: Initializer<A> = Arc::new(initializer);
         let fresh = Arc::clone(&initializer);
-        let merger: Merger<K, A> =
-            Arc::new(move |key, so_far, other| merger(key, so_far.unwrap_or_else(|| fresh()), other));
+        let merger: Merger<K, A> = Arc::new(move |key, so_far, other| {
+            merger(key, so_far.unwrap_or_else(|| fresh()), other)
+        });
         let name = plan.store_name(materialized.name.as_deref(), AGGREGATE);
         let emit = EmitStrategy::OnWindowUpdate;
         let store = session_store(plan, &name, *windows, emit, key.clone(), &materialized);
         let windowed: SerdeRef<Windowed<K>> = Arc::new(SessionWindowed(key));
         let span = Span::Session(*windows, merger);
-        cogrouped.fold(initializer, &span, store, windowed, materialized, Some(windows.closes_after_ms()))
+        cogrouped.fold(
+            initializer,
+            &span,
+            store,
+            windowed,
+            materialized,
+            Some(windows.closes_after_ms()),
+        )
     }
 }

@@ -9,8 +9,8 @@ use crate::graph::{Factory, Graph, NodeKind, RepartitionTopic, Store};
 use crate::node::{SinkTopic, Slot};
 use crate::operators::change::Change;
 use crate::operators::foreign_key::{
-    Answer, AnswerForeignChange, AnswerSerde, AnswerSubscription, KeepSubscription, ResolveAnswer, Subscribe,
-    Subscription, SubscriptionSerde,
+    Answer, AnswerForeignChange, AnswerSerde, AnswerSubscription, KeepSubscription, ResolveAnswer,
+    Subscribe, Subscription, SubscriptionSerde,
 };
 use crate::operators::pass_through::PassThrough;
 use crate::operators::sink::{Sink, Target};
@@ -106,8 +106,10 @@ impl Names {
         let mut part = |suffix: &str, prefix: &str| joined.part(suffix, generated(prefix));
         const PROCESSOR: &str = "KTABLE-FK-JOIN-SUBSCRIPTION-PROCESSOR-";
         Self {
-            subscription_topic: part("-subscription-registration", "KTABLE-FK-JOIN-SUBSCRIPTION-REGISTRATION-")
-                + "-topic",
+            subscription_topic: part(
+                "-subscription-registration",
+                "KTABLE-FK-JOIN-SUBSCRIPTION-REGISTRATION-",
+            ) + "-topic",
             subscribe: part("-subscription-registration-processor", PROCESSOR),
             subscription_sink: part("-subscription-registration-sink", "KSTREAM-SINK-"),
             subscription_source: part("-subscription-registration-source", "KSTREAM-SOURCE-"),
@@ -115,7 +117,8 @@ impl Names {
             keep: part("-subscription-receive", PROCESSOR),
             answer_subscription: part("-subscription-join-foreign", PROCESSOR),
             answer_change: part("-foreign-join-subscription", PROCESSOR),
-            answer_topic: part("-subscription-response", "KTABLE-FK-JOIN-SUBSCRIPTION-RESPONSE-") + "-topic",
+            answer_topic: part("-subscription-response", "KTABLE-FK-JOIN-SUBSCRIPTION-RESPONSE-")
+                + "-topic",
             answer_sink: part("-subscription-response-sink", "KSTREAM-SINK-"),
             answer_source: part("-subscription-response-source", "KSTREAM-SOURCE-"),
             resolve: part(
@@ -220,7 +223,8 @@ where
     fn subscribe(&self, parent: &String, graph: &mut Graph) -> Result {
         let Names { subscribe, subscription_sink, subscription_topic, .. } = &self.names;
         let (extract, left) = (Arc::clone(&self.extract), self.left);
-        let (key, value, foreign_key) = (self.key.clone(), self.value.clone(), self.foreign_key.clone());
+        let (key, value, foreign_key) =
+            (self.key.clone(), self.value.clone(), self.foreign_key.clone());
         let factory: Factory = Arc::new(move |wiring| {
             Ok(Slot::new(Subscribe {
                 extract: Arc::clone(&extract),
@@ -265,7 +269,11 @@ where
         let read = NodeKind::Source { topics: vec![internal(&names.subscription_topic, graph)] };
         graph.add(&names.subscription_source, read, &[], &[], source)?;
         let spec = StoreSpec::new(names.store.clone(), StoreKind::TimestampedKeyValue);
-        graph.add_store(Store::new::<Vec<u8>, Subscription>(spec, Arc::new(Bytes), Arc::new(SubscriptionSerde)))?;
+        graph.add_store(Store::new::<Vec<u8>, Subscription>(
+            spec,
+            Arc::new(Bytes),
+            Arc::new(SubscriptionSerde),
+        ))?;
         let stores = std::slice::from_ref(&names.store);
         let store = names.store.clone();
         graph.add(
@@ -275,10 +283,15 @@ where
             stores,
             Arc::new(move |wiring| {
                 let store = wiring.timestamped(&store)?;
-                Ok(Slot::new(KeepSubscription { store, key: Vec::new(), children: wiring.children() }))
+                Ok(Slot::new(KeepSubscription {
+                    store,
+                    key: Vec::new(),
+                    children: wiring.children(),
+                }))
             }),
         )?;
-        let (store, key, value) = (names.store.clone(), self.foreign_key.clone(), self.foreign_value.clone());
+        let (store, key, value) =
+            (names.store.clone(), self.foreign_key.clone(), self.foreign_value.clone());
         let right = self.right_store.name();
         let table = right.clone();
         graph.add(
@@ -369,7 +382,9 @@ where
             NodeKind::Processor,
             std::slice::from_ref(&names.resolve),
             &stores,
-            Arc::new(|wiring| Ok(Slot::new(PassThrough { children: wiring.children::<K, Change<R>>() }))),
+            Arc::new(|wiring| {
+                Ok(Slot::new(PassThrough { children: wiring.children::<K, Change<R>>() }))
+            }),
         )
     }
 }

@@ -46,7 +46,8 @@ impl StreamsBuilder {
         materialized: Materialized<V>,
     ) -> GlobalKTable<K, V> {
         let topic = SinkTopic { name: topic.into().into(), internal: false };
-        let store_name = self.plan.store_name(materialized.name.as_deref(), &format!("{}-", topic.name));
+        let store_name =
+            self.plan.store_name(materialized.name.as_deref(), &format!("{}-", topic.name));
         let source = self.plan.name(consumed.name.as_deref(), "KSTREAM-SOURCE-");
         let name = self.plan.name(None, "KTABLE-SOURCE-");
         // The topic itself is what the store is restored from.
@@ -67,7 +68,8 @@ impl StreamsBuilder {
             &name,
             Box::new(move |_, graph| {
                 graph.add_global_store(store.clone())?;
-                let (settings, read, kept) = (consumed.clone(), topic.name.to_string(), store_name.clone());
+                let (settings, read, kept) =
+                    (consumed.clone(), topic.name.to_string(), store_name.clone());
                 graph.add(
                     &source,
                     NodeKind::Source { topics: vec![topic.clone()] },
@@ -89,7 +91,9 @@ impl StreamsBuilder {
                     NodeKind::Processor,
                     std::slice::from_ref(&source),
                     std::slice::from_ref(&store_name),
-                    Arc::new(|wiring| Ok(Slot::new(PassThrough::<K, Change<V>> { children: wiring.children() }))),
+                    Arc::new(|wiring| {
+                        Ok(Slot::new(PassThrough::<K, Change<V>> { children: wiring.children() }))
+                    }),
                 )
             }),
         );
@@ -183,7 +187,11 @@ impl StreamsBuilder {
                     &stores,
                     Arc::new(move |wiring| {
                         let stores = BoundStores::new(wiring, &bound)?;
-                        Ok(Slot::new::<K, V>(ProcessorNode::new(supplier(), wiring.children(), stores)))
+                        Ok(Slot::new::<K, V>(ProcessorNode::new(
+                            supplier(),
+                            wiring.children(),
+                            stores,
+                        )))
                     }),
                 )
             }),

@@ -60,7 +60,8 @@ impl<K: 'static, V: 'static> KTable<K, V> {
         let Grouped { key, value, .. } = grouped.clone();
         let store = TableStore::derived(&name, &self.store, key.clone(), Some(value.clone()));
         let sources = self.sources.clone();
-        let table = KTable { plan: self.plan.clone(), node, name, key, value: Some(value), store, sources };
+        let table =
+            KTable { plan: self.plan.clone(), node, name, key, value: Some(value), store, sources };
         KGroupedTable { table, grouped }
     }
 }
@@ -80,7 +81,12 @@ impl<K: 'static, V: 'static> KGroupedTable<K, V> {
     /// # builder.build().unwrap();
     /// ```
     pub fn count(&self, materialized: Materialized<i64>) -> KTable<K, i64> {
-        self.aggregate(|| 0, |_, _, count| Some(count + 1), |_, _, count| Some(count - 1), materialized)
+        self.aggregate(
+            || 0,
+            |_, _, count| Some(count + 1),
+            |_, _, count| Some(count - 1),
+            materialized,
+        )
     }
 
     /// Folds each group's values into one of the same type: `adder` takes a new value in,
@@ -164,7 +170,12 @@ impl<K: 'static, V: 'static> KGroupedTable<K, V> {
         let (input, topic) = self.repartitioned(&store_name);
         let name = plan.name(None, prefix);
         let (key_serde, value_serde) = (self.grouped.key.clone(), materialized.value.clone());
-        let store = TableStore::new(store_name.clone(), &materialized, key_serde.clone(), value_serde.clone());
+        let store = TableStore::new(
+            store_name.clone(),
+            &materialized,
+            key_serde.clone(),
+            value_serde.clone(),
+        );
         store.require();
         let (fold, caching) = (Arc::new(fold), materialized.caching);
         let (own, kept) = (name.clone(), store.clone());
@@ -173,7 +184,8 @@ impl<K: 'static, V: 'static> KGroupedTable<K, V> {
             &name,
             Box::new(move |parents, graph| {
                 let stores = kept.write(graph)?;
-                let (fold, store_name, send_old) = (Arc::clone(&fold), store_name.clone(), kept.sends_old());
+                let (fold, store_name, send_old) =
+                    (Arc::clone(&fold), store_name.clone(), kept.sends_old());
                 graph.add(
                     &own,
                     NodeKind::Processor,
@@ -184,7 +196,11 @@ impl<K: 'static, V: 'static> KGroupedTable<K, V> {
                             fold: Arc::clone(&fold),
                             value: None,
                             store: wiring.timestamped::<K, A>(&store_name)?,
-                            held: HeldUpdates { caching, max_bytes: HELD_UPDATES_MAX_BYTES, drained: Vec::new() },
+                            held: HeldUpdates {
+                                caching,
+                                max_bytes: HELD_UPDATES_MAX_BYTES,
+                                drained: Vec::new(),
+                            },
                             send_old,
                             key_bytes: Vec::new(),
                             children: wiring.children(),
@@ -218,7 +234,10 @@ impl<K: 'static, V: 'static> KGroupedTable<K, V> {
             &[self.table.node],
             &source.clone(),
             Box::new(move |parents, graph| {
-                graph.add_repartition_topic(RepartitionTopic { name: topic.name.clone(), partitions: None });
+                graph.add_repartition_topic(RepartitionTopic {
+                    name: topic.name.clone(),
+                    partitions: None,
+                });
                 let (target, k, v) = (topic.clone(), key.clone(), value.clone());
                 graph.add(
                     &sink,

@@ -2,7 +2,8 @@
 //!
 //! [`builder`] starts a topology; [`stream`] and [`grouped`] hold the verbs of streams, [`table`]
 //! those of tables; [`options`] what can be said about serdes, names and stores; [`windows`] the
-//! kinds of windows. Names and semantics are those of Kafka Streams.
+//! kinds of windows, [`windowed`], [`session_windowed`] and [`cogroup`] the aggregations over them,
+//! [`suppress`] what holds their results back. Names and semantics are those of Kafka Streams.
 
 pub mod aggregation;
 pub mod branch;

@@ -24,7 +24,10 @@ pub(crate) fn session_store<K: 'static, A: 'static>(
     materialized: &Materialized<A>,
 ) -> TableStore {
     let retention_ms = retention_ms(plan, materialized, name, windows.closes_after_ms());
-    let kind = StoreKind::Session { retention_ms, segment_ms: segment_ms(emit, retention_ms, windows.gap_ms()) };
+    let kind = StoreKind::Session {
+        retention_ms,
+        segment_ms: segment_ms(emit, retention_ms, windows.gap_ms()),
+    };
     TableStore::of_kind(name.to_owned(), materialized, kind, key, materialized.value.clone())
 }
 
@@ -145,7 +148,9 @@ impl<K: Clone + Send + 'static, V: 'static> SessionWindowedStream<K, V> {
         self.fold(
             "KSTREAM-AGGREGATE-",
             materialized,
-            move |key, value, so_far| aggregator(key, value, so_far.unwrap_or_else(|| initializer())),
+            move |key, value, so_far| {
+                aggregator(key, value, so_far.unwrap_or_else(|| initializer()))
+            },
             move |key, so_far, other| merger(key, so_far.unwrap_or_else(|| fresh()), other),
         )
     }
@@ -166,7 +171,13 @@ impl<K: Clone + Send + 'static, V: 'static> SessionWindowedStream<K, V> {
         let input = grouped.by_key(&store_name);
         let store = session_store(plan, &store_name, *windows, *emit, key.clone(), &materialized);
         let caching = materialized.caching;
-        let make = make_session_aggregate::<K, V, A, _, _>(*windows, Arc::new(fold), Arc::new(merge), *emit, caching);
+        let make = make_session_aggregate::<K, V, A, _, _>(
+            *windows,
+            Arc::new(fold),
+            Arc::new(merge),
+            *emit,
+            caching,
+        );
         let node = add_aggregate(plan, input.node, &name, &store, make);
         plan.set_window_grace_ms(node, windows.closes_after_ms());
         KTable {

@@ -466,7 +466,7 @@ impl<K: 'static, V: 'static> KStream<K, V> {
     /// ```
     pub fn repartition(&self, repartitioned: Repartitioned<K, V>) -> Self {
         let given = repartitioned.name.is_some();
-        let prefix = self.plan.name(repartitioned.name.as_deref(), "KSTREAM-REPARTITION-");
+        let prefix = self.plan.name_unless_given(repartitioned.name.as_deref(), "KSTREAM-REPARTITION-");
         let (key, value) = (repartitioned.key.clone(), repartitioned.value.clone());
         let settings = RepartitionSettings {
             key: repartitioned.key,

@@ -46,8 +46,10 @@ impl<K: 'static, V: Send + 'static> KStream<K, V> {
         windows: JoinWindows,
         joined: StreamJoined<K, V, O>,
     ) -> KStream<K, R> {
-        let joiner = move |key: &K, left: Option<&V>, right: Option<&O>| Some(joiner(key, left?, right?));
-        StreamsJoin { windows, joined, left_outer: false, right_outer: false }.add(self, other, joiner)
+        let joiner =
+            move |key: &K, left: Option<&V>, right: Option<&O>| Some(joiner(key, left?, right?));
+        StreamsJoin { windows, joined, left_outer: false, right_outer: false }
+            .add(self, other, joiner)
     }
 
     /// As [`join_stream`](Self::join_stream), and each record of this stream that finds no match
@@ -76,8 +78,10 @@ impl<K: 'static, V: Send + 'static> KStream<K, V> {
         windows: JoinWindows,
         joined: StreamJoined<K, V, O>,
     ) -> KStream<K, R> {
-        let joiner = move |key: &K, left: Option<&V>, right: Option<&O>| Some(joiner(key, left?, right));
-        StreamsJoin { windows, joined, left_outer: true, right_outer: false }.add(self, other, joiner)
+        let joiner =
+            move |key: &K, left: Option<&V>, right: Option<&O>| Some(joiner(key, left?, right));
+        StreamsJoin { windows, joined, left_outer: true, right_outer: false }
+            .add(self, other, joiner)
     }
 
     /// As [`left_join_stream`](Self::left_join_stream), for unmatched records of either stream.
@@ -105,13 +109,20 @@ impl<K: 'static, V: Send + 'static> KStream<K, V> {
         windows: JoinWindows,
         joined: StreamJoined<K, V, O>,
     ) -> KStream<K, R> {
-        let joiner = move |key: &K, left: Option<&V>, right: Option<&O>| Some(joiner(key, left, right));
-        StreamsJoin { windows, joined, left_outer: true, right_outer: true }.add(self, other, joiner)
+        let joiner =
+            move |key: &K, left: Option<&V>, right: Option<&O>| Some(joiner(key, left, right));
+        StreamsJoin { windows, joined, left_outer: true, right_outer: true }
+            .add(self, other, joiner)
     }
 
     /// The stream by its key, for a join: repartitioned if its key has changed. A null key goes
     /// through, as it may come out unmatched.
-    fn by_key_for_join(&self, name: Option<String>, key: &SerdeRef<K>, value: &SerdeRef<V>) -> Self {
+    fn by_key_for_join(
+        &self,
+        name: Option<String>,
+        key: &SerdeRef<K>,
+        value: &SerdeRef<V>,
+    ) -> Self {
         if !self.key_changed {
             return self.clone();
         }
@@ -193,7 +204,11 @@ impl<K: 'static, V: Send + 'static, O: Send + 'static> StreamsJoin<K, V, O> {
     }
 
     fn spec(&self, name: &str, kind: StoreKind) -> StoreSpec {
-        StoreSpec { persistent: self.joined.persistent, logged: self.joined.logged, ..StoreSpec::new(name, kind) }
+        StoreSpec {
+            persistent: self.joined.persistent,
+            logged: self.joined.logged,
+            ..StoreSpec::new(name, kind)
+        }
     }
 
     fn add<R: 'static>(
@@ -208,7 +223,10 @@ impl<K: 'static, V: Send + 'static, O: Send + 'static> StreamsJoin<K, V, O> {
         let right = right.by_key_for_join(side("right"), key, other);
         let together = left.sources.iter().chain(&right.sources).cloned().collect();
         let names = self.names(&left);
-        let stores = [self.store(&names.this_store, value.clone()), self.store(&names.other_store, other.clone())];
+        let stores = [
+            self.store(&names.this_store, value.clone()),
+            self.store(&names.other_store, other.clone()),
+        ];
         let shared = names.shared_store.as_ref().map(|name| {
             Store::new(self.spec(name, StoreKind::KeyValue), Arc::new(Bytes), Arc::new(Bytes))
         });
@@ -237,25 +255,41 @@ impl<K: 'static, V: Send + 'static, O: Send + 'static> StreamsJoin<K, V, O> {
 
     /// The physical nodes. A join's node puts its own side's records, too, whose sequence it needs;
     /// the windowed nodes stand for that in the graph, with the stores.
-    fn write<F, R>(&self, names: &Names, parents: &[String], graph: &mut Graph, joiner: &Arc<F>) -> Result
+    fn write<F, R>(
+        &self,
+        names: &Names,
+        parents: &[String],
+        graph: &mut Graph,
+        joiner: &Arc<F>,
+    ) -> Result
     where
         F: Fn(&K, Option<&V>, Option<&O>) -> Option<R> + Send + Sync + 'static,
         R: 'static,
     {
         let Names { this_store, other_store, shared_store, .. } = names;
-        let windowed = |graph: &mut Graph, name: &str, parent: &String, store: &String, factory: Factory| {
-            graph.add(name, NodeKind::Processor, std::slice::from_ref(parent), std::slice::from_ref(store), factory)
-        };
+        let windowed =
+            |graph: &mut Graph, name: &str, parent: &String, store: &String, factory: Factory| {
+                graph.add(
+                    name,
+                    NodeKind::Processor,
+                    std::slice::from_ref(parent),
+                    std::slice::from_ref(store),
+                    factory,
+                )
+            };
         windowed(graph, &names.this_windowed, &parents[0], this_store, passing::<K, V>())?;
         windowed(graph, &names.other_windowed, &parents[1], other_store, passing::<K, O>())?;
-        let join = |graph: &mut Graph, name: &str, parent: &String, store: &String, factory: Factory| {
-            let stores: Vec<String> = std::iter::once(store).chain(shared_store).cloned().collect();
-            graph.add(name, NodeKind::Processor, std::slice::from_ref(parent), &stores, factory)
-        };
+        let join =
+            |graph: &mut Graph, name: &str, parent: &String, store: &String, factory: Factory| {
+                let stores: Vec<String> =
+                    std::iter::once(store).chain(shared_store).cloned().collect();
+                graph.add(name, NodeKind::Processor, std::slice::from_ref(parent), &stores, factory)
+            };
         let this = self.side(names, Side::Left, Arc::clone(joiner));
         join(graph, &names.this_join, &names.this_windowed, other_store, this)?;
         let joiner = Arc::clone(joiner);
-        let reversed = Arc::new(move |key: &K, right: Option<&O>, left: Option<&V>| joiner(key, left, right));
+        let reversed =
+            Arc::new(move |key: &K, right: Option<&O>, left: Option<&V>| joiner(key, left, right));
         let other = self.side(names, Side::Right, reversed);
         join(graph, &names.other_join, &names.other_windowed, this_store, other)?;
         let joins = [names.this_join.clone(), names.other_join.clone()];
@@ -263,7 +297,13 @@ impl<K: 'static, V: Send + 'static, O: Send + 'static> StreamsJoin<K, V, O> {
     }
 
     /// The physical nodes of a join of a stream with itself, over one store.
-    fn write_self_join<F, R>(&self, names: &Names, parent: &String, graph: &mut Graph, joiner: &Arc<F>) -> Result
+    fn write_self_join<F, R>(
+        &self,
+        names: &Names,
+        parent: &String,
+        graph: &mut Graph,
+        joiner: &Arc<F>,
+    ) -> Result
     where
         F: Fn(&K, Option<&V>, Option<&O>) -> Option<R> + Send + Sync + 'static,
         R: 'static,
@@ -306,12 +346,23 @@ impl<K: 'static, V: Send + 'static, O: Send + 'static> StreamsJoin<K, V, O> {
         let waits_ms = [after_ms, before_ms].map(|reach_ms| reach_ms.saturating_add(grace_ms));
         let (this_store, other_store) = (names.this_store.clone(), names.other_store.clone());
         let ((own, other), (before_ms, after_ms), (outer, other_outer)) = match side {
-            Side::Left => ((this_store, other_store), (before_ms, after_ms), (self.left_outer, self.right_outer)),
-            Side::Right => ((other_store, this_store), (after_ms, before_ms), (self.right_outer, self.left_outer)),
+            Side::Left => (
+                (this_store, other_store),
+                (before_ms, after_ms),
+                (self.left_outer, self.right_outer),
+            ),
+            Side::Right => (
+                (other_store, this_store),
+                (after_ms, before_ms),
+                (self.right_outer, self.left_outer),
+            ),
         };
         let shared = names.shared_store.clone();
         Arc::new(move |wiring| {
-            let waiting = shared.as_deref().map(|name| WaitingRecords::bind(wiring, name, waits_ms)).transpose()?;
+            let waiting = shared
+                .as_deref()
+                .map(|name| WaitingRecords::bind(wiring, name, waits_ms))
+                .transpose()?;
             Ok(Slot::new(StreamJoin::<F, K, A, B, R> {
                 joiner: Arc::clone(&joiner),
                 side,

@@ -35,7 +35,9 @@ impl<K: 'static, V: 'static> KStream<K, V> {
         joined: Joined<K, V>,
     ) -> KStream<K, VR> {
         // The operator calls an inner joiner only with a value found.
-        let joiner = move |key: &K, value: &V, found: Option<&VT>| found.map(|found| joiner(key, value, found));
+        let joiner = move |key: &K, value: &V, found: Option<&VT>| {
+            found.map(|found| joiner(key, value, found))
+        };
         self.joined(table, false, joiner, joined, "KSTREAM-JOIN-")
     }
 
@@ -154,7 +156,9 @@ impl<K: 'static, V: 'static> KStream<K, V> {
     ) -> Option<(StoreSpec, i64, SerdeRef<V>)> {
         let grace_ms = grace_ms?;
         let Some(value) = value else {
-            self.plan.error(format!("join {name} has a grace period and needs serdes: use Joined::with"));
+            self.plan.error(format!(
+                "join {name} has a grace period and needs serdes: use Joined::with"
+            ));
             return None;
         };
         Some((StoreSpec::new(format!("{name}-Buffer"), StoreKind::KeyValue), grace_ms, value))

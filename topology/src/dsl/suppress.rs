@@ -126,16 +126,23 @@ impl<K: 'static, V: 'static> KTable<K, V> {
         let plan = &self.plan;
         let is_final = wait_ms.is_none();
         let name = given.clone().unwrap_or_else(|| plan.name(None, PREFIX));
-        let buffer_name = plan.store_name(given.map(|given| format!("{given}-store")).as_deref(), PREFIX);
+        let buffer_name =
+            plan.store_name(given.map(|given| format!("{given}-store")).as_deref(), PREFIX);
         let wait_ms = wait_ms.or_else(|| plan.window_grace_ms(self.node)).unwrap_or_else(|| {
-            plan.error(format!("{name} waits for windows to close, and its table's keys come from no window"));
+            plan.error(format!(
+                "{name} waits for windows to close, and its table's keys come from no window"
+            ));
             0
         });
         if is_final && !bound.is_unbounded() && bound.when_full == WhenFull::EmitEarly {
-            plan.error(format!("{name} promises final results: its buffer has to shut down when full"));
+            plan.error(format!(
+                "{name} promises final results: its buffer has to shut down when full"
+            ));
         }
         let value: SerdeRef<V> = self.value.clone().unwrap_or_else(|| {
-            plan.error(format!("the values that {name} holds back have no serde; materialize its table"));
+            plan.error(format!(
+                "the values that {name} holds back have no serde; materialize its table"
+            ));
             Arc::new(crate::serde::Missing)
         });
         let kept = TableStore::derived(
@@ -146,14 +153,16 @@ impl<K: 'static, V: 'static> KTable<K, V> {
         );
         let spec = StoreSpec::new(buffer_name.clone(), StoreKind::KeyValue);
         let buffer = Store::new::<Vec<u8>, Vec<u8>>(spec, Arc::new(Bytes), Arc::new(Bytes));
-        let (own, table, key, serde) = (name.clone(), kept.clone(), self.key.clone(), value.clone());
+        let (own, table, key, serde) =
+            (name.clone(), kept.clone(), self.key.clone(), value.clone());
         let node = plan.add(
             &[self.node],
             &name,
             Box::new(move |parents, graph| {
                 graph.add_store(buffer.clone())?;
                 let latest = table.write(graph)?.pop();
-                let stores: Vec<String> = std::iter::once(buffer_name.clone()).chain(latest.clone()).collect();
+                let stores: Vec<String> =
+                    std::iter::once(buffer_name.clone()).chain(latest.clone()).collect();
                 let (buffer_name, send_old) = (buffer_name.clone(), table.sends_old());
                 let (key, value) = (key.clone(), serde.clone());
                 graph.add(

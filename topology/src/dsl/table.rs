@@ -149,7 +149,12 @@ impl TableStore {
             self.required.set(self.required.get() || force);
             self.required.get()
         } else {
-            self.above.iter().fold(true, |come, above| above.request_old(force) && come)
+            // Each is asked, whatever the others said.
+            let mut come = true;
+            for above in self.above.iter() {
+                come &= above.request_old(force);
+            }
+            come
         };
         self.sends_old.set(self.sends_old.get() || come);
         come

@@ -60,7 +60,8 @@ impl<K: 'static, V: 'static> KTable<K, V> {
         joiner: impl Fn(&K, &V, &O) -> R + Send + Sync + 'static,
         joined: TableJoined,
     ) -> KTable<K, R> {
-        let joiner = move |key: &K, left: Option<&V>, right: Option<&O>| Some(joiner(key, left?, right?));
+        let joiner =
+            move |key: &K, left: Option<&V>, right: Option<&O>| Some(joiner(key, left?, right?));
         self.joined(other, joiner, (false, false), &joined)
     }
 
@@ -82,7 +83,8 @@ impl<K: 'static, V: 'static> KTable<K, V> {
         joiner: impl Fn(&K, &V, Option<&O>) -> R + Send + Sync + 'static,
         joined: TableJoined,
     ) -> KTable<K, R> {
-        let joiner = move |key: &K, left: Option<&V>, right: Option<&O>| Some(joiner(key, left?, right));
+        let joiner =
+            move |key: &K, left: Option<&V>, right: Option<&O>| Some(joiner(key, left?, right));
         self.joined(other, joiner, (true, false), &joined)
     }
 
@@ -104,7 +106,8 @@ impl<K: 'static, V: 'static> KTable<K, V> {
         joiner: impl Fn(&K, Option<&V>, Option<&O>) -> R + Send + Sync + 'static,
         joined: TableJoined,
     ) -> KTable<K, R> {
-        let joiner = move |key: &K, left: Option<&V>, right: Option<&O>| Some(joiner(key, left, right));
+        let joiner =
+            move |key: &K, left: Option<&V>, right: Option<&O>| Some(joiner(key, left, right));
         self.joined(other, joiner, (true, true), &joined)
     }
 
@@ -115,8 +118,8 @@ impl<K: 'static, V: 'static> KTable<K, V> {
         (left_outer, right_outer): (bool, bool),
         joined: &TableJoined,
     ) -> KTable<K, R> {
-        let [merge, this, that] =
-            ["KTABLE-MERGE-", "KTABLE-JOINTHIS-", "KTABLE-JOINOTHER-"].map(|prefix| self.plan.name(None, prefix));
+        let [merge, this, that] = ["KTABLE-MERGE-", "KTABLE-JOINTHIS-", "KTABLE-JOINOTHER-"]
+            .map(|prefix| self.plan.name(None, prefix));
         let name = joined.part("", merge);
         let (this, that) = (joined.part("-join-this", this), joined.part("-join-other", that));
         self.store.require();
@@ -140,16 +143,19 @@ impl<K: 'static, V: 'static> KTable<K, V> {
                 graph.copartition(Clone::clone(&together));
                 let stores = kept.write(graph)?;
                 let (left, right) = (left_store.name(), right_store.name());
-                let result = JoinResult { store: stores.first().cloned(), sends_old: kept.sends_old() };
+                let result =
+                    JoinResult { store: stores.first().cloned(), sends_old: kept.sends_old() };
                 let mut add = |name: &str, parent: &String, store: &String, factory: Factory| {
-                    let (parent, store) = (std::slice::from_ref(parent), std::slice::from_ref(store));
+                    let (parent, store) =
+                        (std::slice::from_ref(parent), std::slice::from_ref(store));
                     graph.add(name, NodeKind::Processor, parent, store, factory)
                 };
                 let factory = side(&joiner, right.clone(), left_outer, result.clone());
                 add(&this, &parents[0], &right, factory)?;
                 let joiner = Arc::clone(&joiner);
-                let reversed =
-                    Arc::new(move |key: &K, right: Option<&O>, left: Option<&V>| joiner(key, left, right));
+                let reversed = Arc::new(move |key: &K, right: Option<&O>, left: Option<&V>| {
+                    joiner(key, left, right)
+                });
                 add(&that, &parents[1], &left, side(&reversed, left.clone(), right_outer, result))?;
                 // The nodes above keep the result; this one stands for it in the graph.
                 graph.add(
@@ -164,7 +170,15 @@ impl<K: 'static, V: 'static> KTable<K, V> {
             }),
         );
         let sources = self.sources.union(&other.sources).cloned().collect();
-        KTable { plan: self.plan.clone(), node, name, key: self.key.clone(), value: None, store, sources }
+        KTable {
+            plan: self.plan.clone(),
+            node,
+            name,
+            key: self.key.clone(),
+            value: None,
+            store,
+            sources,
+        }
     }
 }
 

@@ -55,7 +55,11 @@ impl<K: 'static, V: 'static> KTable<K, V> {
         self.filtered(false, predicate)
     }
 
-    fn filtered(&self, keep: bool, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self
+    fn filtered(
+        &self,
+        keep: bool,
+        predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static,
+    ) -> Self
     where
         V: Clone,
     {
@@ -86,7 +90,10 @@ impl<K: 'static, V: 'static> KTable<K, V> {
     /// # builder.build().unwrap();
     /// ```
     #[must_use]
-    pub fn map_values<V2: 'static>(&self, mapper: impl Fn(&V) -> V2 + Send + Sync + 'static) -> KTable<K, V2> {
+    pub fn map_values<V2: 'static>(
+        &self,
+        mapper: impl Fn(&V) -> V2 + Send + Sync + 'static,
+    ) -> KTable<K, V2> {
         self.filter_map_values(move |_, value| Some(mapper(value)))
     }
 
@@ -110,7 +117,11 @@ impl<K: 'static, V: 'static> KTable<K, V> {
         let mapper = Arc::new(mapper);
         self.derived("KTABLE-MAPVALUES-", None, &[], move |wiring, result| {
             let mapper = Arc::clone(&mapper);
-            Ok(Slot::new::<K, Change<V>>(TableMapValues { mapper, result, children: wiring.children() }))
+            Ok(Slot::new::<K, Change<V>>(TableMapValues {
+                mapper,
+                result,
+                children: wiring.children(),
+            }))
         })
     }
 
@@ -187,7 +198,8 @@ impl<K: 'static, V: 'static> KTable<K, V> {
     ) -> KTable<K, V2> {
         let name = self.plan.name(None, prefix);
         let store = TableStore::derived(&name, &self.store, self.key.clone(), value.clone());
-        let (own, kept, key, others) = (name.clone(), store.clone(), self.key.clone(), stores.to_vec());
+        let (own, kept, key, others) =
+            (name.clone(), store.clone(), self.key.clone(), stores.to_vec());
         let make = Arc::new(make);
         let node = self.plan.add(
             &[self.node],
@@ -205,8 +217,18 @@ impl<K: 'static, V: 'static> KTable<K, V> {
                     Arc::new(move |wiring| {
                         // A filter tells deletions by the old value, asked for or not.
                         let kept = kept_name.as_deref();
-                        let kept = kept.map(|name| TableState::bind(wiring, Some(name), true)).transpose()?;
-                        make(wiring, DerivedTable { kept, send_old, key: key.clone(), key_bytes: Vec::new() })
+                        let kept = kept
+                            .map(|name| TableState::bind(wiring, Some(name), true))
+                            .transpose()?;
+                        make(
+                            wiring,
+                            DerivedTable {
+                                kept,
+                                send_old,
+                                key: key.clone(),
+                                key_bytes: Vec::new(),
+                            },
+                        )
                     }),
                 )
             }),

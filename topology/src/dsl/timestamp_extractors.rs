@@ -18,7 +18,10 @@ use crate::time::Timestamp;
 ///
 /// # Errors
 /// When the timestamp is negative.
-pub fn fail_on_invalid_timestamp<K, V>(record: Record<'_, K, V>, _: Timestamp) -> Result<Timestamp, Cause> {
+pub fn fail_on_invalid_timestamp<K, V>(
+    record: Record<'_, K, V>,
+    _: Timestamp,
+) -> Result<Timestamp, Cause> {
     if record.timestamp < Timestamp::new(0) {
         return Err(format!("timestamp {} is negative", record.timestamp).into());
     }
@@ -36,7 +39,10 @@ pub fn fail_on_invalid_timestamp<K, V>(record: Record<'_, K, V>, _: Timestamp) -
 ///
 /// # Errors
 /// Never.
-pub fn skip_invalid_timestamp<K, V>(record: Record<'_, K, V>, _: Timestamp) -> Result<Timestamp, Cause> {
+pub fn skip_invalid_timestamp<K, V>(
+    record: Record<'_, K, V>,
+    _: Timestamp,
+) -> Result<Timestamp, Cause> {
     Ok(record.timestamp)
 }
 
@@ -57,9 +63,10 @@ pub fn partition_time_if_invalid<K, V>(
 ) -> Result<Timestamp, Cause> {
     match (record.timestamp, partition_time) {
         (timestamp, _) if timestamp >= Timestamp::new(0) => Ok(timestamp),
-        (timestamp, Timestamp::UNKNOWN) => {
-            Err(format!("timestamp {timestamp} is negative, and the partition has had no valid one").into())
-        }
+        (timestamp, Timestamp::UNKNOWN) => Err(format!(
+            "timestamp {timestamp} is negative, and the partition has had no valid one"
+        )
+        .into()),
         (_, partition_time) => Ok(partition_time),
     }
 }

@@ -194,7 +194,12 @@ pub(crate) fn segment_ms(emit: EmitStrategy, retention_ms: i64, step_ms: i64) ->
 }
 
 /// The retention that was asked for, or the least possible.
-pub(crate) fn retention_ms<A>(plan: &PlanRef, materialized: &Materialized<A>, store: &str, covered_ms: i64) -> i64 {
+pub(crate) fn retention_ms<A>(
+    plan: &PlanRef,
+    materialized: &Materialized<A>,
+    store: &str,
+    covered_ms: i64,
+) -> i64 {
     let retention_ms = materialized.retention_ms.unwrap_or(covered_ms);
     if retention_ms < covered_ms {
         plan.error(format!(
@@ -294,9 +299,14 @@ impl<K: Clone + Send + 'static, V: 'static, W: FixedWindows> WindowedStream<K, V
     ) -> KTable<Windowed<K>, A> {
         let initializer = Arc::new(initializer);
         let first = Arc::clone(&initializer);
-        self.fold("KSTREAM-AGGREGATE-", materialized, Arc::new(move || Some(first())), move |key, value, so_far| {
-            aggregator(key, value, so_far.unwrap_or_else(|| initializer()))
-        })
+        self.fold(
+            "KSTREAM-AGGREGATE-",
+            materialized,
+            Arc::new(move || Some(first())),
+            move |key, value, so_far| {
+                aggregator(key, value, so_far.unwrap_or_else(|| initializer()))
+            },
+        )
     }
 
     fn fold<A: Clone + Send + 'static>(

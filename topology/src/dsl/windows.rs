@@ -68,10 +68,14 @@ impl TimeWindows {
     pub fn of_time(&self, time: Timestamp) -> impl Iterator<Item = Window> + use<> {
         let Self { size_ms, advance_ms, .. } = *self;
         let time = time.millis();
-        let first = (time.saturating_sub(size_ms).saturating_add(advance_ms)).max(0) / advance_ms * advance_ms;
-        (0..).map(move |n| first + n * advance_ms).take_while(move |start| *start <= time).map(move |start| {
-            Window { start: Timestamp::new(start), end: Timestamp::new(start) + size_ms }
-        })
+        let first = (time.saturating_sub(size_ms).saturating_add(advance_ms)).max(0) / advance_ms
+            * advance_ms;
+        (0..).map(move |n| first + n * advance_ms).take_while(move |start| *start <= time).map(
+            move |start| Window {
+                start: Timestamp::new(start),
+                end: Timestamp::new(start) + size_ms,
+            },
+        )
     }
 }
 

@@ -270,8 +270,8 @@ fn changelog_config(store: &StoreSpec) -> BTreeMap<String, String> {
     settings
 }
 
-/// Groups nodes that are connected by edges or shared stores, numbered as Kafka Streams does: by
-/// the sorted names of their sources.
+/// Groups nodes that are connected by edges or shared stores, numbered as Kafka Streams does: in the
+/// order in which their first sources were declared.
 fn split(graph: &Graph) -> Vec<Subtopology> {
     let mut group: Vec<usize> = (0..graph.nodes.len()).collect();
     fn root(group: &[usize], mut node: usize) -> usize {
@@ -288,16 +288,9 @@ fn split(graph: &Graph) -> Vec<Subtopology> {
             group[a.max(b)] = a.min(b);
         }
     }
-    let mut names: Vec<(&str, usize)> = graph
-        .nodes
-        .iter()
-        .enumerate()
-        .filter(|(_, node)| matches!(node.kind, NodeKind::Source { .. }))
-        .map(|(at, node)| (&*node.name, at))
-        .collect();
-    names.sort_unstable();
+    let sources = (0..graph.nodes.len()).filter(|at| matches!(graph.nodes[*at].kind, NodeKind::Source { .. }));
     let mut roots: Vec<usize> = Vec::new();
-    for (_, at) in names {
+    for at in sources {
         let root = root(&group, at);
         if !roots.contains(&root) {
             roots.push(root);

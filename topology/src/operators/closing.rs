@@ -24,7 +24,11 @@ impl Closing {
     }
 
     /// Everything before a time has closed: the span to look through now, if it is time to look.
-    pub(crate) fn due(&mut self, closed_before: Timestamp, ctx: &mut Context<'_>) -> Option<Range<Timestamp>> {
+    pub(crate) fn due(
+        &mut self,
+        closed_before: Timestamp,
+        ctx: &mut Context<'_>,
+    ) -> Option<Range<Timestamp>> {
         let from = ctx.time(self.done).max(Timestamp::new(0));
         if closed_before <= from {
             return None;

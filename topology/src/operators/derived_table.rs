@@ -29,7 +29,11 @@ impl<K: 'static, V: 'static> DerivedTable<K, V> {
     ) -> Result<Option<Change<V>>> {
         let is_latest = record.value.is_latest;
         let Some(kept) = &mut self.kept else {
-            return Ok(Some(Change { old: if self.send_old { old() } else { None }, new, is_latest }));
+            return Ok(Some(Change {
+                old: if self.send_old { old() } else { None },
+                new,
+                is_latest,
+            }));
         };
         let key = write(&*self.key, record.key, &mut self.key_bytes).map_err(Error::processing)?;
         // The table above dropped null keys.

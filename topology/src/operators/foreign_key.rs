@@ -193,7 +193,9 @@ where
                     ctx.drop_record(DropReason::NullJoinKey);
                 }
                 match old_key {
-                    Some(old_key) => self.send(Some(old_key), Instruction::ForgetAndAnswer, record, ctx),
+                    Some(old_key) => {
+                        self.send(Some(old_key), Instruction::ForgetAndAnswer, record, ctx)
+                    }
                     None => Ok(()),
                 }
             }
@@ -209,12 +211,16 @@ where
     FK: 'static,
 {
     fn foreign_key_of(&self, key: &K, value: Option<&V>) -> Result<Option<Vec<u8>>> {
-        let Some(foreign) = value.and_then(|value| (self.extract)(key, value)) else { return Ok(None) };
+        let Some(foreign) = value.and_then(|value| (self.extract)(key, value)) else {
+            return Ok(None);
+        };
         if self.foreign_key.is_null(&foreign) {
             return Ok(None);
         }
         let mut bytes = Vec::new();
-        self.foreign_key.serialize(&foreign, &mut bytes).map_err(crate::error::Error::processing)?;
+        self.foreign_key
+            .serialize(&foreign, &mut bytes)
+            .map_err(crate::error::Error::processing)?;
         Ok(Some(bytes))
     }
 
@@ -226,7 +232,9 @@ where
         ctx: &mut Context<'_>,
     ) -> Result {
         let mut primary_key = Vec::new();
-        self.key.serialize(record.key, &mut primary_key).map_err(crate::error::Error::processing)?;
+        self.key
+            .serialize(record.key, &mut primary_key)
+            .map_err(crate::error::Error::processing)?;
         let hash = match &record.value.new {
             Some(value) => {
                 let mut bytes = Vec::new();
@@ -235,9 +243,11 @@ where
             }
             None => None,
         };
-        let subscription = Subscription { hash, instruction, partition: ctx.source().partition, primary_key };
+        let subscription =
+            Subscription { hash, instruction, partition: ctx.source().partition, primary_key };
         let Record { timestamp, headers, .. } = record;
-        self.children.forward(Record { key: &foreign_key, value: &subscription, timestamp, headers }, ctx)
+        self.children
+            .forward(Record { key: &foreign_key, value: &subscription, timestamp, headers }, ctx)
     }
 }
 
@@ -249,7 +259,11 @@ pub(crate) struct KeepSubscription {
 }
 
 impl Operator<Option<Vec<u8>>, Subscription> for KeepSubscription {
-    fn process(&mut self, record: Record<'_, Option<Vec<u8>>, Subscription>, ctx: &mut Context<'_>) -> Result {
+    fn process(
+        &mut self,
+        record: Record<'_, Option<Vec<u8>>, Subscription>,
+        ctx: &mut Context<'_>,
+    ) -> Result {
         if let Some(foreign_key) = record.key {
             let subscription = record.value;
             subscription_key(foreign_key, &subscription.primary_key, &mut self.key);
@@ -269,8 +283,14 @@ pub(crate) struct AnswerSubscription<FK, FV> {
     pub(crate) children: Children<Vec<u8>, Answer>,
 }
 
-impl<FK: 'static, FV: 'static> Operator<Option<Vec<u8>>, Subscription> for AnswerSubscription<FK, FV> {
-    fn process(&mut self, record: Record<'_, Option<Vec<u8>>, Subscription>, ctx: &mut Context<'_>) -> Result {
+impl<FK: 'static, FV: 'static> Operator<Option<Vec<u8>>, Subscription>
+    for AnswerSubscription<FK, FV>
+{
+    fn process(
+        &mut self,
+        record: Record<'_, Option<Vec<u8>>, Subscription>,
+        ctx: &mut Context<'_>,
+    ) -> Result {
         let Subscription { hash, instruction, partition, primary_key } = record.value;
         if *instruction == Instruction::Forget {
             return Ok(());
@@ -282,7 +302,8 @@ impl<FK: 'static, FV: 'static> Operator<Option<Vec<u8>>, Subscription> for Answe
         if row.is_none() && *instruction == Instruction::AnswerIfFound {
             return Ok(());
         }
-        let timestamp = row.as_ref().map_or(record.timestamp, |row| row.timestamp.max(record.timestamp));
+        let timestamp =
+            row.as_ref().map_or(record.timestamp, |row| row.timestamp.max(record.timestamp));
         let value = match row {
             Some(row) if *instruction != Instruction::ForgetAndAnswer => {
                 let mut bytes = Vec::new();
@@ -292,7 +313,10 @@ impl<FK: 'static, FV: 'static> Operator<Option<Vec<u8>>, Subscription> for Answe
             _ => None,
         };
         let answer = Answer { hash: *hash, partition: *partition, value };
-        self.children.forward(Record { key: primary_key, value: &answer, timestamp, headers: record.headers }, ctx)
+        self.children.forward(
+            Record { key: primary_key, value: &answer, timestamp, headers: record.headers },
+            ctx,
+        )
     }
 }
 
@@ -311,7 +335,9 @@ impl<FK: 'static, FV: 'static> Operator<FK, Change<FV>> for AnswerForeignChange<
             return Ok(());
         }
         let (mut foreign_key, mut prefix) = (Vec::new(), Vec::new());
-        self.key.serialize(record.key, &mut foreign_key).map_err(crate::error::Error::processing)?;
+        self.key
+            .serialize(record.key, &mut foreign_key)
+            .map_err(crate::error::Error::processing)?;
         subscription_key(&foreign_key, &[], &mut prefix);
         let end = prefix_end(&prefix);
         let handle = &self.store.0;
@@ -379,13 +405,15 @@ where
             return Ok(());
         }
         let foreign = match &record.value.value {
-            Some(bytes) => {
-                Some(self.foreign_value.deserialize(bytes).map_err(crate::error::Error::processing)?)
-            }
+            Some(bytes) => Some(
+                self.foreign_value.deserialize(bytes).map_err(crate::error::Error::processing)?,
+            ),
             None => None,
         };
         let joined = match &row {
-            Some(row) if foreign.is_some() || self.left => (self.joiner)(record.key, row, foreign.as_ref()),
+            Some(row) if foreign.is_some() || self.left => {
+                (self.joiner)(record.key, row, foreign.as_ref())
+            }
             _ => None,
         };
         match self.result.update(&self.key_bytes, joined, record.timestamp, ctx)? {
@@ -409,7 +437,10 @@ mod tests {
         };
         let mut bytes = Vec::new();
         SubscriptionSerde.serialize(&subscription, &mut bytes).unwrap();
-        assert_eq!(bytes, [3, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, b'p', b'k']);
+        assert_eq!(
+            bytes,
+            [3, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, b'p', b'k']
+        );
         assert_eq!(SubscriptionSerde.deserialize(&bytes).unwrap(), subscription);
         assert!(SubscriptionSerde.deserialize(&bytes[..4]).is_err());
     }

@@ -38,7 +38,9 @@ where
             self.children.forward(Record { key, value: &change, timestamp, headers }, ctx)
         };
         match (select(old), select(new)) {
-            (Some((key, old)), Some((same, new))) if key == same => send(&key, Change::latest(Some(old), Some(new))),
+            (Some((key, old)), Some((same, new))) if key == same => {
+                send(&key, Change::latest(Some(old), Some(new)))
+            }
             (old, new) => {
                 if let Some((key, old)) = old {
                     send(&key, Change::latest(Some(old), None))?;

@@ -50,7 +50,8 @@ where
             return Ok(());
         }
         handle.write_key(record.key, &mut self.key_bytes)?;
-        let close = ctx.advance(self.stream_time, record.timestamp) - self.windows.closes_after_ms();
+        let close =
+            ctx.advance(self.stream_time, record.timestamp) - self.windows.closes_after_ms();
         self.results.close(close, record.headers, ctx)?;
         let mut found = std::mem::take(&mut self.found);
         found.clear();
@@ -63,7 +64,8 @@ where
         let mut merged = None;
         for (other, aggregate) in &found {
             merged = (self.merge)(record.key, merged, aggregate);
-            session = Window { start: session.start.min(other.start), end: session.end.max(other.end) };
+            session =
+                Window { start: session.start.min(other.start), end: session.end.max(other.end) };
         }
         if session.end < close {
             ctx.drop_record(DropReason::LateRecord);
@@ -144,15 +146,25 @@ impl<K: Clone + 'static, A: 'static> SessionResults<K, A> {
         }
         let key = Windowed { key: caused_by.key.clone(), window: session };
         let change = Change::latest(old.filter(|_| self.send_old), new);
-        let record =
-            Record { key: &key, value: &change, timestamp: session.end, headers: caused_by.headers };
+        let record = Record {
+            key: &key,
+            value: &change,
+            timestamp: session.end,
+            headers: caused_by.headers,
+        };
         self.children.forward(record, ctx)
     }
 
     /// Pushes on the results of the sessions that end before a time, which have closed; to be
     /// called before the record that closed them is put, as that may expire them.
-    fn close(&mut self, ended_before: Timestamp, headers: &Headers, ctx: &mut Context<'_>) -> Result {
-        let Some(ends) = self.closing.as_mut().and_then(|closing| closing.due(ended_before, ctx)) else {
+    fn close(
+        &mut self,
+        ended_before: Timestamp,
+        headers: &Headers,
+        ctx: &mut Context<'_>,
+    ) -> Result {
+        let Some(ends) = self.closing.as_mut().and_then(|closing| closing.due(ended_before, ctx))
+        else {
             return Ok(());
         };
         let mut closed = std::mem::take(&mut self.closed);
@@ -179,12 +191,21 @@ impl<K: Clone + 'static, A: 'static> SessionResults<K, A> {
         for Pending { key, old, new } in drained.drain(..) {
             let handle = &self.store.entries;
             let Some((key, window)) = split_session_key(&key) else { continue };
+            if old.is_none() && new.is_none() {
+                // It came and was merged into another since the last commit: no one saw it.
+                continue;
+            }
             let key = Windowed { key: handle.read_key(key)?, window };
-            let old = old.filter(|_| self.send_old).map(|bytes| handle.read_value(&bytes)).transpose()?;
+            let old =
+                old.filter(|_| self.send_old).map(|bytes| handle.read_value(&bytes)).transpose()?;
             let new = new.map(|bytes| handle.read_value(&bytes)).transpose()?;
             let change = Change::latest(old, new);
-            let record =
-                Record { key: &key, value: &change, timestamp: window.end, headers: Headers::none() };
+            let record = Record {
+                key: &key,
+                value: &change,
+                timestamp: window.end,
+                headers: Headers::none(),
+            };
             self.children.forward(record, ctx)?;
         }
         self.held.drained = drained;

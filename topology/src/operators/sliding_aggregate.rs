@@ -204,7 +204,8 @@ where
             ctx.drop_record(DropReason::LateRecord);
             return Ok(());
         }
-        let timestamp = entry.map_or(record.timestamp, |entry| entry.timestamp.max(record.timestamp));
+        let timestamp =
+            entry.map_or(record.timestamp, |entry| entry.timestamp.max(record.timestamp));
         let old = entry.map(|entry| &entry.value);
         let new = (self.fold)(record.key, record.value, old.cloned());
         let kept = self.results.kept(old);

@@ -44,7 +44,8 @@ where
             ctx.drop_record(DropReason::NullValue);
             return Ok(());
         }
-        let key = (self.selector)(record.key, record.value).filter(|key| !self.table_key.is_null(key));
+        let key =
+            (self.selector)(record.key, record.value).filter(|key| !self.table_key.is_null(key));
         let found = match key {
             Some(key) => {
                 self.key_bytes.clear();
@@ -74,8 +75,8 @@ impl<S, F, V, K2, VT: 'static, K, VR> StreamGlobalJoin<S, F, V, K2, VT, K, VR> {
     /// The value found: a global table's store keeps it behind its timestamp.
     fn read(&self) -> Result<VT> {
         let (_, bytes) = split_timestamp(&self.found);
-        self.table_value
-            .deserialize(bytes)
-            .map_err(|cause| Error::store(&self.store, format!("its value cannot be read: {cause}")))
+        self.table_value.deserialize(bytes).map_err(|cause| {
+            Error::store(&self.store, format!("its value cannot be read: {cause}"))
+        })
     }
 }

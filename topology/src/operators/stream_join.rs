@@ -71,7 +71,8 @@ where
             None => record.timestamp,
         };
         let handle = &self.own.entries;
-        let (no_key, no_value) = (handle.key.is_null(record.key), handle.value.is_null(record.value));
+        let (no_key, no_value) =
+            (handle.key.is_null(record.key), handle.value.is_null(record.value));
         if no_key && !no_value && self.outer {
             return self.forward(record, Some(record.value), None, ctx);
         }
@@ -131,7 +132,8 @@ where
         let Some(waiting) = &mut self.waiting else { return Ok(()) };
         for due in waiting.take_due(ctx)? {
             let key = self.own.entries.read_key(due.key())?;
-            let at = Record { key: &key, value: &(), timestamp: due.timestamp, headers: record.headers };
+            let at =
+                Record { key: &key, value: &(), timestamp: due.timestamp, headers: record.headers };
             if due.side == self.side {
                 let value = self.own.entries.read_value(&due.value)?;
                 self.forward(at, Some(&value), None, ctx)?;
@@ -158,7 +160,8 @@ where
 }
 
 /// Joins a stream with itself over one join store: what [`StreamJoin`] makes of two equal sides, in
-/// another order. A record meets itself once, and drops count once.
+/// another order. A record meets itself once, as long as it is not too old to be kept, and drops count
+/// once.
 pub(crate) struct StreamSelfJoin<F, K, V, R> {
     pub(crate) joiner: Arc<F>,
     /// How far a right record may be before and after a left one, in ms.
@@ -189,21 +192,15 @@ where
         let JoinBuffers { key, value, .. } = &self.buffers;
         let own = self.store.put(key, value, record.timestamp, self.sequence, ctx)?;
         let at = record.timestamp;
-        let mut found = self.found(at - self.before_ms, at + self.after_ms, own, ctx)?;
-        for other in found.drain(..) {
+        let mut found = self.found(at - self.before_ms, at + self.after_ms, ctx)?;
+        for other in found.drain(..).filter(|other| other.sequence != own) {
             self.forward(record, record.value, &other.value, at.max(other.timestamp), ctx)?;
         }
         self.buffers.found = found;
-        // The record as the right one: the window from the other end. Itself comes in its place in time.
-        let mut found = self.found(at - self.after_ms, at + self.before_ms, own, ctx)?;
-        let later = found.partition_point(|other| other.timestamp <= at);
-        let mut others = found.drain(..);
-        for other in others.by_ref().take(later) {
-            self.forward(record, &other.value, record.value, at, ctx)?;
-        }
-        self.forward(record, record.value, record.value, at, ctx)?;
-        for other in others {
-            self.forward(record, &other.value, record.value, other.timestamp, ctx)?;
+        // The record as the right one, where it meets itself, too: the window from the other end.
+        let mut found = self.found(at - self.after_ms, at + self.before_ms, ctx)?;
+        for other in found.drain(..) {
+            self.forward(record, &other.value, record.value, at.max(other.timestamp), ctx)?;
         }
         self.buffers.found = found;
         Ok(())
@@ -217,18 +214,16 @@ where
     V: 'static,
     R: 'static,
 {
-    /// The key's records in a range of times, but for the one just put.
+    /// The records of the key in the buffer in a range of times.
     fn found(
         &mut self,
         from: Timestamp,
         to: Timestamp,
-        own: [u8; 4],
         ctx: &mut Context<'_>,
     ) -> Result<Vec<Found<V>>> {
         let mut found = std::mem::take(&mut self.buffers.found);
         found.clear();
         self.store.fetch(&self.buffers.key, from, to, ctx, &mut found)?;
-        found.retain(|other| other.sequence != own);
         Ok(found)
     }
 
@@ -241,7 +236,9 @@ where
         ctx: &mut Context<'_>,
     ) -> Result {
         match (self.joiner)(record.key, Some(left), Some(right)) {
-            Some(joined) => self.children.forward(record.with_value(&joined).with_timestamp(timestamp), ctx),
+            Some(joined) => {
+                self.children.forward(record.with_value(&joined).with_timestamp(timestamp), ctx)
+            }
             None => Ok(()),
         }
     }

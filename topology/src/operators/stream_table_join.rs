@@ -27,7 +27,8 @@ pub(crate) struct StreamTableJoin<F, K, V, VT, VR> {
     pub(crate) children: Children<K, VR>,
 }
 
-impl<F, K: 'static, V: 'static, VT: 'static, VR: 'static> Operator<K, V> for StreamTableJoin<F, K, V, VT, VR>
+impl<F, K: 'static, V: 'static, VT: 'static, VR: 'static> Operator<K, V>
+    for StreamTableJoin<F, K, V, VT, VR>
 where
     F: Fn(&K, &V, Option<&VT>) -> Option<VR> + Send + Sync,
 {
@@ -83,7 +84,12 @@ where
         self.forward(record, found.as_ref(), ctx)
     }
 
-    fn forward(&self, record: Record<'_, K, V>, found: Option<&VT>, ctx: &mut Context<'_>) -> Result {
+    fn forward(
+        &self,
+        record: Record<'_, K, V>,
+        found: Option<&VT>,
+        ctx: &mut Context<'_>,
+    ) -> Result {
         match (self.joiner)(record.key, record.value, found) {
             Some(joined) => self.children.forward(record.with_value(&joined), ctx),
             None => Ok(()),

@@ -83,7 +83,8 @@ impl<K: 'static, V: 'static> Suppress<K, V> {
             None => None,
         };
         let time = (self.time_of)(record.key, record.timestamp);
-        let change = HeldChange { old, new, timestamp: record.timestamp, headers: record.headers.clone() };
+        let change =
+            HeldChange { old, new, timestamp: record.timestamp, headers: record.headers.clone() };
         self.buffer.put(key, time, change, ctx)
     }
 
@@ -101,7 +102,9 @@ impl<K: 'static, V: 'static> Suppress<K, V> {
                 bytes.map(|bytes| self.value.deserialize(bytes)).transpose().map_err(unreadable)
             };
             let (old, new) = (read(held.old)?, read(held.new)?);
-            let Some(mut change) = self.table.update(&key_bytes, new, held.timestamp, ctx)? else { continue };
+            let Some(mut change) = self.table.update(&key_bytes, new, held.timestamp, ctx)? else {
+                continue;
+            };
             change.old = change.old.or(old);
             let record = Record {
                 key: &key,

@@ -49,7 +49,8 @@ where
         if other.is_none() && (!self.outer || change.new.is_none() && change.old.is_none()) {
             return Ok(());
         }
-        let timestamp = other.as_ref().map_or(record.timestamp, |other| other.timestamp.max(record.timestamp));
+        let timestamp =
+            other.as_ref().map_or(record.timestamp, |other| other.timestamp.max(record.timestamp));
         let other = other.as_ref().map(|other| &other.value);
         let joined = |value: Option<&V>| match (value, other) {
             (None, None) => None,
@@ -57,7 +58,9 @@ where
         };
         let new = joined(change.new.as_ref());
         let old = if self.computes_old { joined(change.old.as_ref()) } else { None };
-        let Some(mut change) = self.result.update(&self.key_bytes, new, timestamp, ctx)? else { return Ok(()) };
+        let Some(mut change) = self.result.update(&self.key_bytes, new, timestamp, ctx)? else {
+            return Ok(());
+        };
         if self.computes_old {
             change.old = old;
         }

@@ -22,8 +22,10 @@ where
     F: Fn(&K, &V) -> Option<V2> + Send + Sync,
 {
     fn process(&mut self, record: Record<'_, K, Change<V>>, ctx: &mut Context<'_>) -> Result {
-        let map = |value: &Option<V>| value.as_ref().and_then(|value| (self.mapper)(record.key, value));
-        let change = self.result.change(record, map(&record.value.new), || map(&record.value.old), ctx)?;
+        let map =
+            |value: &Option<V>| value.as_ref().and_then(|value| (self.mapper)(record.key, value));
+        let change =
+            self.result.change(record, map(&record.value.new), || map(&record.value.old), ctx)?;
         match change {
             Some(change) => self.children.forward(record.with_value(&change), ctx),
             None => Ok(()),

@@ -32,11 +32,17 @@ impl<K: 'static, V: 'static> TableState<K, V> {
     ///
     /// # Errors
     /// When the task has no such store, or it is of other types.
-    pub(crate) fn bind(wiring: &mut Wiring<'_>, store: Option<&str>, send_old: bool) -> Result<Self> {
+    pub(crate) fn bind(
+        wiring: &mut Wiring<'_>,
+        store: Option<&str>,
+        send_old: bool,
+    ) -> Result<Self> {
         let store = match store {
             None => Kept::Nothing,
             Some(name) => match wiring.store_spec(name)?.kind {
-                StoreKind::Versioned { .. } => Kept::Versions(Box::new(VersionedHandle::bind(wiring, name)?)),
+                StoreKind::Versioned { .. } => {
+                    Kept::Versions(Box::new(VersionedHandle::bind(wiring, name)?))
+                }
                 _ => Kept::Latest(wiring.timestamped(name)?),
             },
         };

@@ -47,7 +47,9 @@ pub(crate) struct TableTransformValues<T, K, V> {
     pub(crate) children: Children<K, Change<V>>,
 }
 
-impl<K: 'static, V: 'static, T: TableTransformer<K, V>> Operator<K, Change<V>> for TableTransformValues<T, K, T::Out> {
+impl<K: 'static, V: 'static, T: TableTransformer<K, V>> Operator<K, Change<V>>
+    for TableTransformValues<T, K, T::Out>
+{
     fn init(&mut self, ctx: &mut Context<'_>) -> Result {
         self.transformer.init(&mut ProcessorContext::new(ctx, &self.nobody, Some(&self.stores)))
     }

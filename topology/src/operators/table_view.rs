@@ -23,7 +23,9 @@ impl<K: 'static, V: 'static> TableView<K, V> {
     pub(crate) fn bind(wiring: &mut Wiring<'_>, store: &str) -> Result<Self> {
         match wiring.store_spec(store)?.kind {
             StoreKind::TimestampedKeyValue => Ok(Self::Latest(wiring.timestamped(store)?)),
-            StoreKind::Versioned { .. } => Ok(Self::Versions(Box::new(VersionedHandle::bind(wiring, store)?))),
+            StoreKind::Versioned { .. } => {
+                Ok(Self::Versions(Box::new(VersionedHandle::bind(wiring, store)?)))
+            }
             _ => Err(Error::wiring(format!(
                 "table {store} is kept by window and cannot be joined; join its to_stream() instead"
             ))),
@@ -53,21 +55,35 @@ impl<K: 'static, V: 'static> TableView<K, V> {
     }
 
     /// The latest value under a key.
-    pub(crate) fn get(&mut self, key: &[u8], ctx: &mut Context<'_>) -> Result<Option<ValueAndTimestamp<V>>> {
+    pub(crate) fn get(
+        &mut self,
+        key: &[u8],
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<ValueAndTimestamp<V>>> {
         match self {
             Self::Latest(handle) => ctx.timestamped(handle).get(key),
             Self::Versions(handle) => {
                 let version = handle.get(key, ctx)?;
-                Ok(version.map(|version| ValueAndTimestamp { value: version.value, timestamp: version.timestamp }))
+                Ok(version.map(|version| ValueAndTimestamp {
+                    value: version.value,
+                    timestamp: version.timestamp,
+                }))
             }
         }
     }
 
     /// The value under a key at a time; the latest one where no versions are kept.
-    pub(crate) fn get_as_of(&mut self, key: &[u8], at: Timestamp, ctx: &mut Context<'_>) -> Result<Option<V>> {
+    pub(crate) fn get_as_of(
+        &mut self,
+        key: &[u8],
+        at: Timestamp,
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<V>> {
         match self {
             Self::Latest(handle) => Ok(ctx.timestamped(handle).get(key)?.map(|entry| entry.value)),
-            Self::Versions(handle) => Ok(handle.get_as_of(key, at, ctx)?.map(|version| version.value)),
+            Self::Versions(handle) => {
+                Ok(handle.get_as_of(key, at, ctx)?.map(|version| version.value))
+            }
         }
     }
 }

@@ -85,14 +85,6 @@ impl WaitingRecords {
         })
     }
 
-    fn set_key(&mut self, side: Side, timestamp: Timestamp, sequence: [u8; SEQUENCE_LEN], key: &[u8]) {
-        self.key.clear();
-        self.key.push(side as u8);
-        self.key.extend_from_slice(&timestamp.millis().to_be_bytes());
-        self.key.extend_from_slice(&sequence);
-        self.key.extend_from_slice(key);
-    }
-
     /// Lets a record wait.
     pub(crate) fn put(
         &mut self,
@@ -102,7 +94,7 @@ impl WaitingRecords {
         (key, value): (&[u8], &[u8]),
         ctx: &mut Context<'_>,
     ) -> Result {
-        self.set_key(side, timestamp, sequence, key);
+        set_entry_key(&mut self.key, side, timestamp, sequence, key);
         ctx.bytes_store(self.store).insert(&self.key, value, timestamp)
     }
 
@@ -118,7 +110,7 @@ impl WaitingRecords {
         if timestamp < self.released[side as usize] {
             return Ok(());
         }
-        self.set_key(side, timestamp, sequence, key);
+        set_entry_key(&mut self.key, side, timestamp, sequence, key);
         ctx.bytes_store(self.store).delete(&self.key, timestamp)
     }
 
@@ -163,5 +155,33 @@ impl WaitingRecords {
             ctx.bytes_store(self.store).remove(&due.entry, due.timestamp)?;
         }
         Ok(due)
+    }
+}
+
+fn set_entry_key(
+    out: &mut Vec<u8>,
+    side: Side,
+    timestamp: Timestamp,
+    sequence: [u8; SEQUENCE_LEN],
+    key: &[u8],
+) {
+    out.clear();
+    out.push(side as u8);
+    out.extend_from_slice(&timestamp.millis().to_be_bytes());
+    out.extend_from_slice(&sequence);
+    out.extend_from_slice(key);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_of_either_side_has_its_golden_bytes() {
+        let mut entry = vec![9];
+        set_entry_key(&mut entry, Side::Left, Timestamp::new(258), [0, 0, 0, 7], b"k");
+        assert_eq!(entry, b"\0\0\0\0\0\0\0\x01\x02\0\0\0\x07k");
+        set_entry_key(&mut entry, Side::Right, Timestamp::new(1), [0, 0, 0, 1], b"");
+        assert_eq!(entry, b"\x01\0\0\0\0\0\0\0\x01\0\0\0\x01");
     }
 }

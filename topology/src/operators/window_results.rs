@@ -41,7 +41,9 @@ impl<K: Clone + 'static, A: Clone + 'static> WindowResults<K, A> {
         emit: EmitStrategy,
         caching: bool,
     ) -> Result<Self> {
-        let StoreKind::TimestampedWindow { window_ms, segment_ms, .. } = wiring.store_spec(store)?.kind else {
+        let StoreKind::TimestampedWindow { window_ms, segment_ms, .. } =
+            wiring.store_spec(store)?.kind
+        else {
             return Err(Error::wiring(format!("store {store} is no timestamped window store")));
         };
         Ok(Self {
@@ -91,13 +93,23 @@ impl<K: Clone + 'static, A: Clone + 'static> WindowResults<K, A> {
         }
         let key = Windowed { key: caused_by.key.clone(), window };
         let change = Change::latest(kept, new);
-        self.children.forward(Record { key: &key, value: &change, timestamp, headers: caused_by.headers }, ctx)
+        self.children.forward(
+            Record { key: &key, value: &change, timestamp, headers: caused_by.headers },
+            ctx,
+        )
     }
 
     /// Pushes on the results of the windows that start before a time, which have closed; to be
     /// called before the record that closed them is put, as that may expire them.
-    pub(crate) fn close(&mut self, started_before: Timestamp, headers: &Headers, ctx: &mut Context<'_>) -> Result {
-        let Some(starts) = self.closing.as_mut().and_then(|closing| closing.due(started_before, ctx)) else {
+    pub(crate) fn close(
+        &mut self,
+        started_before: Timestamp,
+        headers: &Headers,
+        ctx: &mut Context<'_>,
+    ) -> Result {
+        let Some(starts) =
+            self.closing.as_mut().and_then(|closing| closing.due(started_before, ctx))
+        else {
             return Ok(());
         };
         let mut closed = std::mem::take(&mut self.closed);

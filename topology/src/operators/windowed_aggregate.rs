@@ -57,7 +57,12 @@ where
 }
 
 impl<F, K: Clone + 'static, A: Clone + 'static> WindowedAggregate<F, K, A> {
-    fn update<V>(&mut self, window: Window, record: Record<'_, K, V>, ctx: &mut Context<'_>) -> Result
+    fn update<V>(
+        &mut self,
+        window: Window,
+        record: Record<'_, K, V>,
+        ctx: &mut Context<'_>,
+    ) -> Result
     where
         F: Fn(&K, &V, Option<A>) -> Option<A>,
     {

@@ -139,10 +139,17 @@ impl ChangeBuffer {
     }
 
     /// Forgets a key's change, if there is one.
-    pub(crate) fn remove(&mut self, key: &[u8], written: Timestamp, ctx: &mut Context<'_>) -> Result {
+    pub(crate) fn remove(
+        &mut self,
+        key: &[u8],
+        written: Timestamp,
+        ctx: &mut Context<'_>,
+    ) -> Result {
         set_place(&mut self.place, key);
         let store = ctx.bytes_store(self.index);
-        let Some(time) = store.get(&self.place)?.map(|bytes| split_timestamp(bytes).0) else { return Ok(()) };
+        let Some(time) = store.get(&self.place)?.map(|bytes| split_timestamp(bytes).0) else {
+            return Ok(());
+        };
         set_change(&mut self.change, time, key);
         if let Some(size) = &mut self.size {
             let held = store.get(&self.change)?.map_or(0, <[u8]>::len);
@@ -179,7 +186,8 @@ impl ChangeBuffer {
         })?;
         for (key, value) in &*into {
             set_place(&mut self.place, key);
-            let time = store.get(&self.place)?.map_or(self.earliest, |bytes| split_timestamp(bytes).0);
+            let time =
+                store.get(&self.place)?.map_or(self.earliest, |bytes| split_timestamp(bytes).0);
             set_change(&mut self.change, time, key);
             if let Some(size) = &mut self.size {
                 size.subtract(self.change.len(), value.len());
@@ -197,10 +205,14 @@ impl ChangeBuffer {
             return Ok(size);
         }
         let mut size = BufferSize::default();
-        ctx.bytes_store(self.index).scan(KeyRange { from: &[CHANGE], to: None }, Order::Forward, &mut |key, value| {
-            size.add(key.len(), value.len());
-            ControlFlow::Continue(())
-        })?;
+        ctx.bytes_store(self.index).scan(
+            KeyRange { from: &[CHANGE], to: None },
+            Order::Forward,
+            &mut |key, value| {
+                size.add(key.len(), value.len());
+                ControlFlow::Continue(())
+            },
+        )?;
         self.size = Some(size);
         Ok(size)
     }

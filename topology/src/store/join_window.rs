@@ -45,7 +45,8 @@ impl<K: 'static, V: 'static> JoinStore<K, V> {
     /// # Errors
     /// When the task has no such store, or it is of another kind or other types.
     pub(crate) fn bind(wiring: &mut Wiring<'_>, name: &str) -> Result<Self> {
-        let StoreKind::Window { retention_ms, segment_ms, .. } = wiring.store_spec(name)?.kind else {
+        let StoreKind::Window { retention_ms, segment_ms, .. } = wiring.store_spec(name)?.kind
+        else {
             return Err(Error::wiring(format!("store {name} is no window store")));
         };
         Ok(Self {

@@ -1,8 +1,8 @@
 //! What an operator sees of its state: typed stores over an ordered map of bytes.
 //!
 //! Read [`bytes`] first (what a store must be able to do), then [`spec`] (the kinds of stores, their
-//! byte layouts and changelogs), then the typed views: [`key_value`], [`window`], [`versioned`], and [`entry`] for
-//! readers from outside.
+//! byte layouts and changelogs), then the typed views: [`key_value`], [`window`], [`session`],
+//! [`versioned`], [`join_window`] and [`change_buffer`], and [`entry`] for readers from outside.
 
 pub mod bytes;
 pub mod change_buffer;

@@ -154,7 +154,13 @@ impl<K: 'static, V: 'static> SessionHandle<K, V> {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub fn remove(&mut self, key: &[u8], session: Window, written: Timestamp, ctx: &mut Context<'_>) -> Result {
+    pub fn remove(
+        &mut self,
+        key: &[u8],
+        session: Window,
+        written: Timestamp,
+        ctx: &mut Context<'_>,
+    ) -> Result {
         self.set_key(key, session);
         ctx.bytes_store(self.entries.index).delete(&self.key, written)
     }

@@ -61,11 +61,22 @@ impl<K: 'static, V: 'static> VersionedHandle<K, V> {
         Self::new(wiring.key_value(name)?, kind, observed)
     }
 
-    pub(crate) fn new(entries: KeyValueHandle<K, V>, kind: StoreKind, observed: TimeSlot) -> Result<Self> {
+    pub(crate) fn new(
+        entries: KeyValueHandle<K, V>,
+        kind: StoreKind,
+        observed: TimeSlot,
+    ) -> Result<Self> {
         let StoreKind::Versioned { history_ms } = kind else {
             return Err(Error::wiring(format!("store {} keeps no versions", entries.name)));
         };
-        Ok(Self { entries, history_ms, observed, stored: Vec::new(), bound: Vec::new(), value: Vec::new() })
+        Ok(Self {
+            entries,
+            history_ms,
+            observed,
+            stored: Vec::new(),
+            bound: Vec::new(),
+            value: Vec::new(),
+        })
     }
 
     /// Earliest time that the history reaches.
@@ -122,7 +133,12 @@ impl<K: 'static, V: 'static> VersionedHandle<K, V> {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn get_as_of(&mut self, key: &[u8], at: Timestamp, ctx: &mut Context<'_>) -> Result<Option<Version<V>>> {
+    pub fn get_as_of(
+        &mut self,
+        key: &[u8],
+        at: Timestamp,
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<Version<V>>> {
         if at < self.horizon(ctx) {
             return Ok(self.get(key, ctx)?.filter(|latest| latest.timestamp <= at));
         }
@@ -133,7 +149,12 @@ impl<K: 'static, V: 'static> VersionedHandle<K, V> {
     ///
     /// # Errors
     /// As [`put`](Self::put).
-    pub fn delete(&mut self, key: &[u8], from: Timestamp, ctx: &mut Context<'_>) -> Result<Option<Version<V>>> {
+    pub fn delete(
+        &mut self,
+        key: &[u8],
+        from: Timestamp,
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<Version<V>>> {
         if from < self.horizon(ctx) {
             ctx.drop_record(DropReason::ExpiredRecord);
             return Ok(None);
@@ -144,7 +165,12 @@ impl<K: 'static, V: 'static> VersionedHandle<K, V> {
         Ok(before)
     }
 
-    fn newest_until(&mut self, key: &[u8], until: Timestamp, ctx: &mut Context<'_>) -> Result<Option<Version<V>>> {
+    fn newest_until(
+        &mut self,
+        key: &[u8],
+        until: Timestamp,
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<Version<V>>> {
         stored_key(key, Timestamp::new(0), &mut self.stored);
         stored_key(key, until, &mut self.bound);
         self.bound.push(0);
@@ -162,7 +188,12 @@ impl<K: 'static, V: 'static> VersionedHandle<K, V> {
     }
 
     /// When the next version after a time began.
-    fn first_after(&mut self, key: &[u8], after: Timestamp, ctx: &mut Context<'_>) -> Result<Option<Timestamp>> {
+    fn first_after(
+        &mut self,
+        key: &[u8],
+        after: Timestamp,
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<Timestamp>> {
         stored_key(key, after, &mut self.stored);
         self.stored.push(0);
         stored_key(key, Timestamp::MAX, &mut self.bound);
