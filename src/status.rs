@@ -23,13 +23,8 @@ pub enum TaskState {
 
 impl TaskState {
     /// Every state, in the order of a task's life.
-    pub const ALL: [Self; 5] = [
-        Self::Created,
-        Self::Restoring,
-        Self::Running,
-        Self::Suspended,
-        Self::Closed,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Created, Self::Restoring, Self::Running, Self::Suspended, Self::Closed];
 
     /// The state as one word, as JSON and metrics have it.
     #[must_use]
@@ -120,11 +115,7 @@ impl RestoreStatus {
     /// Progress from counts and the time they took, in seconds.
     #[must_use]
     pub fn new(restored: u64, remaining: u64, elapsed_seconds: f64) -> Self {
-        let rate = if elapsed_seconds > 0.0 {
-            restored as f64 / elapsed_seconds
-        } else {
-            0.0
-        };
+        let rate = if elapsed_seconds > 0.0 { restored as f64 / elapsed_seconds } else { 0.0 };
         let known = remaining > 0 && rate > 0.0;
         Self {
             restored,

@@ -188,11 +188,7 @@ mod tests {
         assert!(parse_listen("[::1]:9464").is_some());
         assert_eq!(parse_listen("localhost:80"), parse_listen("127.0.0.1:80"));
         assert_eq!(parse_listen("9464"), None);
-        assert_eq!(
-            parse_listen("example.com:80"),
-            None,
-            "names are not looked up"
-        );
+        assert_eq!(parse_listen("example.com:80"), None, "names are not looked up");
     }
 
     #[test]

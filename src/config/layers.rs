@@ -66,10 +66,7 @@ impl Surroundings {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
         let variables = std::env::vars_os().filter_map(unicode).collect();
-        Self {
-            variables,
-            read: |path| std::fs::read_to_string(path),
-        }
+        Self { variables, read: |path| std::fs::read_to_string(path) }
     }
 
     /// Surroundings made of these variables and this way of reading a file.
@@ -77,10 +74,7 @@ impl Surroundings {
         variables: impl IntoIterator<Item = (String, String)>,
         read: fn(&Path) -> io::Result<String>,
     ) -> Self {
-        Self {
-            variables: variables.into_iter().collect(),
-            read,
-        }
+        Self { variables: variables.into_iter().collect(), read }
     }
 
     /// An environment variable.
@@ -118,11 +112,7 @@ impl Layers {
     #[must_use]
     pub fn preset(mut self, command: &'static str, key: &str, value: &str) -> Self {
         let origin = Origin::Command(command);
-        self.preset.push(Entry {
-            key: key.to_owned(),
-            text: value.to_owned(),
-            origin,
-        });
+        self.preset.push(Entry { key: key.to_owned(), text: value.to_owned(), origin });
         self
     }
 
@@ -130,11 +120,7 @@ impl Layers {
     #[must_use]
     pub fn flag(mut self, flag: &str, key: &str, value: &str) -> Self {
         let origin = Origin::Flag(flag.to_owned());
-        self.flags.push(Entry {
-            key: key.to_owned(),
-            text: value.to_owned(),
-            origin,
-        });
+        self.flags.push(Entry { key: key.to_owned(), text: value.to_owned(), origin });
         self
     }
 
@@ -144,11 +130,7 @@ impl Layers {
         for (name, value) in &surroundings.variables {
             if is_setting(name) {
                 let origin = Origin::Variable(name.clone());
-                self.environment.push(Entry {
-                    key: name.clone(),
-                    text: value.clone(),
-                    origin,
-                });
+                self.environment.push(Entry { key: name.clone(), text: value.clone(), origin });
             }
         }
         self
@@ -162,10 +144,7 @@ impl Layers {
         match surroundings.read(path) {
             Ok(text) => self.file(path, &text),
             Err(source) => Err(ConfigError {
-                problems: vec![Problem::Unreadable {
-                    path: path.to_owned(),
-                    source,
-                }],
+                problems: vec![Problem::Unreadable { path: path.to_owned(), source }],
             }),
         }
     }
@@ -210,16 +189,8 @@ fn is_setting(variable: &str) -> bool {
 }
 
 /// `TIDEMILL_CONFIG` names the file; the others belong to the scripts and tests.
-const NOT_SETTINGS: [&str; 8] = [
-    "CACHE",
-    "CONFIG",
-    "DATA",
-    "GOLDENS",
-    "GOLDENS_ONLY",
-    "GOLDENS_OUT",
-    "GOLDENS_PASSES",
-    "ROOT",
-];
+const NOT_SETTINGS: [&str; 8] =
+    ["CACHE", "CONFIG", "DATA", "GOLDENS", "GOLDENS_ONLY", "GOLDENS_OUT", "GOLDENS_PASSES", "ROOT"];
 
 struct Lines<'a> {
     path: &'a Path,
@@ -242,11 +213,7 @@ fn flatten(table: &DeTable<'_>, prefix: &str, lines: &Lines<'_>, entries: &mut V
             DeValue::Table(table) => flatten(table, &format!("{key}."), lines, entries),
             scalar => {
                 let origin = lines.origin(name.span());
-                entries.push(Entry {
-                    key,
-                    text: text_of(scalar),
-                    origin,
-                });
+                entries.push(Entry { key, text: text_of(scalar), origin });
             }
         }
     }
@@ -263,10 +230,7 @@ fn text_of(value: &DeValue<'_>) -> String {
         DeValue::Boolean(switch) => switch.to_string(),
         DeValue::Datetime(time) => time.to_string(),
         DeValue::Array(values) => {
-            let texts: Vec<_> = values
-                .iter()
-                .map(|value| text_of(value.get_ref()))
-                .collect();
+            let texts: Vec<_> = values.iter().map(|value| text_of(value.get_ref())).collect();
             texts.join(",")
         }
         DeValue::Table(_) => "a table".to_owned(),
@@ -283,21 +247,13 @@ mod tests {
             Origin::File(_, line) => *line,
             other => panic!("{other}"),
         };
-        layers
-            .file
-            .iter()
-            .map(|e| (e.key.clone(), e.text.clone(), line(&e.origin)))
-            .collect()
+        layers.file.iter().map(|e| (e.key.clone(), e.text.clone(), line(&e.origin))).collect()
     }
 
     #[test]
     fn tables_dotted_and_quoted_keys_are_the_same() {
         let found = entries("a.b = 1\n\"c.d\" = true\n[http]\nlisten = 'off'\n");
-        let expected = [
-            ("a.b", "1", 1),
-            ("c.d", "true", 2),
-            ("http.listen", "off", 4),
-        ];
+        let expected = [("a.b", "1", 1), ("c.d", "true", 2), ("http.listen", "off", 4)];
         let expected = expected.map(|(k, v, l)| (k.to_owned(), v.to_owned(), l));
         assert_eq!(found, expected);
     }
@@ -311,24 +267,14 @@ mod tests {
 
     #[test]
     fn broken_toml_is_reported_with_its_line() {
-        let error = Layers::new()
-            .file(Path::new("x.toml"), "a = 1\nb = = 2\n")
-            .unwrap_err();
-        assert!(
-            error.to_string().starts_with("x.toml:2: not valid TOML: "),
-            "{error}"
-        );
+        let error = Layers::new().file(Path::new("x.toml"), "a = 1\nb = = 2\n").unwrap_err();
+        assert!(error.to_string().starts_with("x.toml:2: not valid TOML: "), "{error}");
     }
 
     #[test]
     fn kubernetes_service_variables_are_not_settings() {
         assert!(is_setting("TIDEMILL_THREADS"));
-        for name in [
-            "TIDEMILL_PORT",
-            "TIDEMILL_PORT_9464_TCP",
-            "TIDEMILL_SERVICE_HOST",
-            "HOME",
-        ] {
+        for name in ["TIDEMILL_PORT", "TIDEMILL_PORT_9464_TCP", "TIDEMILL_SERVICE_HOST", "HOME"] {
             assert!(!is_setting(name), "{name}");
         }
     }

@@ -116,10 +116,7 @@ mod tests {
             std::fs::write(path, markdown()).unwrap();
         }
         let page = std::fs::read_to_string(path).unwrap();
-        assert!(
-            page == markdown(),
-            "{path} is stale: run the tests once with UPDATE_DOCS=1"
-        );
+        assert!(page == markdown(), "{path} is stale: run the tests once with UPDATE_DOCS=1");
     }
 
     #[test]

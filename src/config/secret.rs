@@ -59,11 +59,7 @@ pub fn resolve(text: &str, surroundings: &Surroundings) -> Result<String, String
     } else {
         text.to_owned()
     };
-    if found.is_empty() {
-        Err("the secret is empty".to_owned())
-    } else {
-        Ok(found)
-    }
+    if found.is_empty() { Err("the secret is empty".to_owned()) } else { Ok(found) }
 }
 
 /// Whether `text` names a place rather than being the secret.

@@ -44,37 +44,22 @@ impl Settings {
     /// All problems found: unknown keys, illegal values, missing keys, secrets that cannot
     /// be had. A value that a stronger layer replaces is checked all the same.
     pub fn merge(layers: &Layers, surroundings: &Surroundings) -> Result<Self, ConfigError> {
-        let mut merge = Merge {
-            surroundings,
-            values: BTreeMap::new(),
-            problems: Vec::new(),
-        };
+        let mut merge = Merge { surroundings, values: BTreeMap::new(), problems: Vec::new() };
         merge.defaults();
-        for layer in [
-            &layers.preset,
-            &layers.file,
-            &layers.environment,
-            &layers.flags,
-        ] {
+        for layer in [&layers.preset, &layers.file, &layers.environment, &layers.flags] {
             merge.layer(layer);
         }
         merge.require();
         if merge.problems.is_empty() {
-            Ok(Self {
-                values: merge.values,
-            })
+            Ok(Self { values: merge.values })
         } else {
-            Err(ConfigError {
-                problems: merge.problems,
-            })
+            Err(ConfigError { problems: merge.problems })
         }
     }
 
     /// Every setting in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
-        self.values
-            .iter()
-            .map(|(name, setting)| (name.as_str(), setting))
+        self.values.iter().map(|(name, setting)| (name.as_str(), setting))
     }
 
     /// The setting of that name, if it has a value.
@@ -113,11 +98,7 @@ impl Merge<'_> {
         for key in table::keys() {
             if let Default::Value(text) = key.default {
                 let (text, shown) = (text.to_owned(), text.to_owned());
-                let setting = Setting {
-                    text,
-                    shown,
-                    origin: Origin::Default,
-                };
+                let setting = Setting { text, shown, origin: Origin::Default };
                 self.values.insert(key.name.to_owned(), setting);
             }
         }
@@ -141,11 +122,7 @@ impl Merge<'_> {
                 btree_map::Entry::Occupied(_) if matches!(entry.origin, Origin::Flag(_)) => {}
                 btree_map::Entry::Occupied(first) => {
                     let (origin, first) = (entry.origin.clone(), first.get().clone());
-                    self.problems.push(Problem::Twice {
-                        key: name,
-                        origin,
-                        first,
-                    });
+                    self.problems.push(Problem::Twice { key: name, origin, first });
                     continue;
                 }
             }
@@ -176,11 +153,7 @@ impl Merge<'_> {
         };
         if let Some(instead) = kafka::reserved(&property) {
             let origin = entry.origin.clone();
-            self.problems.push(Problem::Reserved {
-                property,
-                origin,
-                instead,
-            });
+            self.problems.push(Problem::Reserved { property, origin, instead });
             return None;
         }
         Some(Named::Property(property))
@@ -196,49 +169,26 @@ impl Merge<'_> {
         if !secret {
             if let Err(expected) = kind.check(&entry.text) {
                 let (key, value) = (name.to_owned(), format!("{:?}", entry.text));
-                self.problems.push(Problem::BadValue {
-                    key,
-                    value,
-                    origin,
-                    expected,
-                });
+                self.problems.push(Problem::BadValue { key, value, origin, expected });
                 return None;
             }
-            return Some(Setting {
-                text: entry.text.clone(),
-                shown: entry.text.clone(),
-                origin,
-            });
+            return Some(Setting { text: entry.text.clone(), shown: entry.text.clone(), origin });
         }
         let reference = secret::is_reference(&entry.text);
         let fetched = if !reference && matches!(origin, Origin::Flag(_)) {
-            Err(
-                "a secret on the command line can be read by every user of the machine: use \
+            Err("a secret on the command line can be read by every user of the machine: use \
                  @file:PATH, @env:NAME, the configuration file or the environment"
-                    .to_owned(),
-            )
+                .to_owned())
         } else {
             secret::resolve(&entry.text, self.surroundings)
         };
         match fetched {
             Ok(text) => {
-                let shown = if reference {
-                    entry.text.clone()
-                } else {
-                    HIDDEN.to_owned()
-                };
-                Some(Setting {
-                    text,
-                    shown,
-                    origin,
-                })
+                let shown = if reference { entry.text.clone() } else { HIDDEN.to_owned() };
+                Some(Setting { text, shown, origin })
             }
             Err(message) => {
-                self.problems.push(Problem::Secret {
-                    key: name.to_owned(),
-                    origin,
-                    message,
-                });
+                self.problems.push(Problem::Secret { key: name.to_owned(), origin, message });
                 None
             }
         }
@@ -253,10 +203,7 @@ impl Merge<'_> {
             let missing = key.default == Default::Required && !self.values.contains_key(key.name);
             // A value that was given but refused is one problem, not two.
             if missing && !self.problems.iter().any(named) {
-                self.problems.push(Problem::Missing {
-                    key: key.name,
-                    variable: key.variable(),
-                });
+                self.problems.push(Problem::Missing { key: key.name, variable: key.variable() });
             }
         }
     }
@@ -273,11 +220,7 @@ fn unknown(entry: &Entry) -> Problem {
     } else {
         table::nearest(&entry.key).map(str::to_owned)
     };
-    Problem::UnknownKey {
-        key: entry.key.clone(),
-        origin: entry.origin.clone(),
-        nearest,
-    }
+    Problem::UnknownKey { key: entry.key.clone(), origin: entry.origin.clone(), nearest }
 }
 
 #[cfg(test)]
@@ -288,9 +231,7 @@ mod tests {
     const NEEDED: &str = "application.id = 'a'\nbootstrap.servers = 'b:1'\n";
 
     fn surroundings(variables: &[(&str, &str)]) -> Surroundings {
-        let owned = variables
-            .iter()
-            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        let owned = variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
         Surroundings::new(owned, |_| Ok("from the file\n".to_owned()))
     }
 
@@ -323,19 +264,13 @@ mod tests {
         assert_eq!(threads(merge("", &[], &[]).unwrap()), "1");
         assert_eq!(threads(merge("threads = 2", &[], &[]).unwrap()), "2");
         assert_eq!(threads(merge("threads = 2", &env, &[]).unwrap()), "3");
-        assert_eq!(
-            threads(merge("threads = 2", &env, &[("threads", "4")]).unwrap()),
-            "4"
-        );
+        assert_eq!(threads(merge("threads = 2", &env, &[("threads", "4")]).unwrap()), "4");
     }
 
     #[test]
     fn several_problems_are_reported_together_with_line_and_nearest_key() {
-        let error = failure(
-            "comit.interval.ms = 5\nthreads = 0\n",
-            &[("TIDEMILL_THREDS", "1")],
-            &[],
-        );
+        let error =
+            failure("comit.interval.ms = 5\nthreads = 0\n", &[("TIDEMILL_THREDS", "1")], &[]);
         assert_eq!(
             error,
             "3 problems in the configuration:\n  \
@@ -348,10 +283,7 @@ mod tests {
     #[test]
     fn a_missing_required_key_says_how_to_set_it() {
         let nothing = surroundings(&[]);
-        let error = Settings::merge(&Layers::new(), &nothing)
-            .err()
-            .unwrap()
-            .to_string();
+        let error = Settings::merge(&Layers::new(), &nothing).err().unwrap().to_string();
         assert!(error.contains("`application.id` is not set"), "{error}");
         assert!(error.contains("TIDEMILL_BOOTSTRAP_SERVERS"), "{error}");
     }
@@ -377,10 +309,7 @@ mod tests {
     #[test]
     fn properties_the_protocols_depend_on_are_refused_with_the_key_to_use() {
         let error = failure("[kafka]\ngroup.id = 'x'\n", &[], &[]);
-        assert_eq!(
-            error,
-            "t.toml:4: `kafka.group.id` is not yours to set: it is `application.id`"
-        );
+        assert_eq!(error, "t.toml:4: `kafka.group.id` is not yours to set: it is `application.id`");
     }
 
     #[test]
@@ -388,10 +317,7 @@ mod tests {
         let file = "[kafka]\nsasl.password = '@file:/run/p'\n[http]\ntoken = 'hunter2'\n";
         let settings = merge(file, &[], &[]).unwrap();
         assert_eq!(settings.text("kafka.sasl.password"), Some("from the file"));
-        assert_eq!(
-            settings.get("kafka.sasl.password").unwrap().shown(),
-            "@file:/run/p"
-        );
+        assert_eq!(settings.get("kafka.sasl.password").unwrap().shown(), "@file:/run/p");
         assert_eq!(settings.get("http.token").unwrap().shown(), HIDDEN);
     }
 

@@ -23,23 +23,11 @@ pub struct Section {
 }
 
 const fn key(name: &'static str, kind: Kind, default: Default, meaning: &'static str) -> Key {
-    Key {
-        name,
-        kind,
-        default,
-        secret: false,
-        meaning,
-    }
+    Key { name, kind, default, secret: false, meaning }
 }
 
 const fn secret(name: &'static str, default: Default, meaning: &'static str) -> Key {
-    Key {
-        name,
-        kind: Text,
-        default,
-        secret: true,
-        meaning,
-    }
+    Key { name, kind: Text, default, secret: true, meaning }
 }
 
 /// Every key, by section.
@@ -60,26 +48,14 @@ pub static SECTIONS: &[Section] = &[
                 property passes through under `[kafka]`.",
         keys: KAFKA,
     },
-    Section {
-        title: "State",
-        about: "Stores, their memory and their changelogs.",
-        keys: STATE,
-    },
+    Section { title: "State", about: "Stores, their memory and their changelogs.", keys: STATE },
     Section {
         title: "Errors",
         about: "What happens to a record that cannot be read, processed or written.",
         keys: ERRORS,
     },
-    Section {
-        title: "HTTP",
-        about: "Metrics, health and queries over HTTP.",
-        keys: HTTP,
-    },
-    Section {
-        title: "Log",
-        about: "Logs go to standard error.",
-        keys: LOG,
-    },
+    Section { title: "HTTP", about: "Metrics, health and queries over HTTP.", keys: HTTP },
+    Section { title: "Log", about: "Logs go to standard error.", keys: LOG },
     Section {
         title: "Exchange",
         about: "The flagship application of the `tidemill` command.",
@@ -368,12 +344,7 @@ static HTTP: &[Key] = &[
 ];
 
 static LOG: &[Key] = &[
-    key(
-        "log.format",
-        Choice(&["text", "json"]),
-        Value("text"),
-        "`json` writes one object a line.",
-    ),
+    key("log.format", Choice(&["text", "json"]), Value("text"), "`json` writes one object a line."),
     key(
         "log.level",
         Text,
@@ -384,24 +355,14 @@ static LOG: &[Key] = &[
 ];
 
 static EXCHANGE: &[Key] = &[
-    key(
-        "exchange.topics.orders",
-        Name,
-        Value("orders"),
-        "Input: orders as JSON.",
-    ),
+    key("exchange.topics.orders", Name, Value("orders"), "Input: orders as JSON."),
     key(
         "exchange.topics.assets",
         Name,
         Value("assets"),
         "Input: compacted reference table of assets, keyed by `asset_id`.",
     ),
-    key(
-        "exchange.topics.trades",
-        Name,
-        Value("trades"),
-        "Output: trades, keyed by asset.",
-    ),
+    key("exchange.topics.trades", Name, Value("trades"), "Output: trades, keyed by asset."),
     key(
         "exchange.topics.order-updates",
         Name,
@@ -452,12 +413,7 @@ static EXCHANGE: &[Key] = &[
         Value("allow"),
         "When an order meets one of the same investor: trade, or cancel the incoming rest.",
     ),
-    key(
-        "exchange.candle.window.ms",
-        Millis(1_000, DAY_MS),
-        Value("60000"),
-        "Width of a candle.",
-    ),
+    key("exchange.candle.window.ms", Millis(1_000, DAY_MS), Value("60000"), "Width of a candle."),
     key(
         "exchange.candle.grace.ms",
         Millis(0, DAY_MS),
@@ -521,11 +477,7 @@ mod tests {
     fn no_key_is_a_table_of_another() {
         for key in keys() {
             let inside = format!("{}.", key.name);
-            assert!(
-                keys().all(|other| !other.name.starts_with(&inside)),
-                "{}",
-                key.name
-            );
+            assert!(keys().all(|other| !other.name.starts_with(&inside)), "{}", key.name);
         }
     }
 

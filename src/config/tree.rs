@@ -300,10 +300,7 @@ impl Config {
     /// # Errors
     /// Values that contradict each other.
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
-        let mut read = Reader {
-            settings,
-            problems: Vec::new(),
-        };
+        let mut read = Reader { settings, problems: Vec::new() };
         let config = Self {
             application_id: read.text("application.id"),
             instance_id: read.optional("instance.id"),
@@ -322,9 +319,7 @@ impl Config {
         if read.problems.is_empty() {
             Ok(config)
         } else {
-            Err(ConfigError {
-                problems: read.problems,
-            })
+            Err(ConfigError { problems: read.problems })
         }
     }
 
@@ -347,10 +342,7 @@ impl Config {
             let rule = format!("must be at least session.timeout.ms, which is {session_ms}");
             read.contradiction("max.poll.interval.ms", rule);
         }
-        let remote = self
-            .http
-            .listen
-            .is_some_and(|address| !address.ip().is_loopback());
+        let remote = self.http.listen.is_some_and(|address| !address.ip().is_loopback());
         if remote && !self.http.allow_remote {
             let rule = "only a loopback address is served unless http.allow.remote = true \
                         (set http.token as well unless the network is trusted)";
@@ -474,10 +466,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn optional(&self, name: &'static str) -> Option<String> {
-        debug_assert!(
-            super::table::find(name).is_some(),
-            "{name} is not in the table"
-        );
+        debug_assert!(super::table::find(name).is_some(), "{name} is not in the table");
         self.settings.text(name).map(str::to_owned)
     }
 
@@ -494,9 +483,7 @@ impl Reader<'_> {
     }
 
     fn number<N: TryFrom<i64> + Default>(&mut self, name: &'static str) -> N {
-        self.parsed(name, |text| {
-            key::parse_bytes(text).and_then(|n| N::try_from(n).ok())
-        })
+        self.parsed(name, |text| key::parse_bytes(text).and_then(|n| N::try_from(n).ok()))
     }
 
     fn parsed<T: Default>(
@@ -515,12 +502,7 @@ impl Reader<'_> {
             Some(setting) => (setting.shown().to_owned(), setting.origin.clone()),
             None => ("not set".to_owned(), super::layers::Origin::Default),
         };
-        self.problems.push(Problem::Contradiction {
-            key,
-            value,
-            origin,
-            rule,
-        });
+        self.problems.push(Problem::Contradiction { key, value, origin, rule });
     }
 }
 
@@ -541,10 +523,7 @@ mod tests {
         assert_eq!(config.runtime.guarantee, ProcessingGuarantee::ExactlyOnce);
         assert_eq!(config.runtime.commit_interval, Duration::from_millis(100));
         assert_eq!(config.runtime.max_task_idle, Some(Duration::ZERO));
-        assert_eq!(
-            config.http.listen.map(|a| a.to_string()).as_deref(),
-            Some("127.0.0.1:9464")
-        );
+        assert_eq!(config.http.listen.map(|a| a.to_string()).as_deref(), Some("127.0.0.1:9464"));
         assert_eq!(config.exchange.topics.order_updates, "order-updates");
         assert_eq!(config.state.memory_bytes, 128 << 20);
         assert_eq!(config.kafka.replication_factor, -1);
@@ -554,11 +533,7 @@ mod tests {
     fn every_key_of_the_table_is_read_by_the_structs() {
         let source = include_str!("tree.rs");
         for key in table::keys() {
-            assert!(
-                source.contains(&format!("(\"{}\"", key.name)),
-                "{} is never read",
-                key.name
-            );
+            assert!(source.contains(&format!("(\"{}\"", key.name)), "{} is never read", key.name);
         }
     }
 
@@ -576,13 +551,7 @@ mod tests {
 
     #[test]
     fn minus_one_never_idles() {
-        assert_eq!(
-            config("max.task.idle.ms = -1")
-                .unwrap()
-                .runtime
-                .max_task_idle,
-            None
-        );
+        assert_eq!(config("max.task.idle.ms = -1").unwrap().runtime.max_task_idle, None);
     }
 
     #[test]
@@ -602,10 +571,7 @@ mod tests {
             error.contains("default: `transaction.timeout.ms` is 10000, but must be"),
             "{error}"
         );
-        assert!(
-            error.contains("t.toml:4: `heartbeat.interval.ms` is 20000, but must"),
-            "{error}"
-        );
+        assert!(error.contains("t.toml:4: `heartbeat.interval.ms` is 20000, but must"), "{error}");
     }
 
     #[test]

@@ -33,7 +33,9 @@ pub enum DriverError {
         known: Vec<String>,
     },
     /// A record of a test could not be written or read as the topic's types.
-    #[error("the {part} of a record of {topic} does not fit its serde: {cause}; give the topic's own serdes")]
+    #[error(
+        "the {part} of a record of {topic} does not fit its serde: {cause}; give the topic's own serdes"
+    )]
     Serde {
         /// `key` or `value`.
         part: &'static str,

@@ -148,7 +148,10 @@ impl LocalRunner {
     /// # Errors
     /// When the topology does not read it.
     pub fn input(&self, topic: &str) -> Result<LocalInput> {
-        let at = self.inputs.iter().position(|input| *input.topic.name == *topic || input.full_name == topic);
+        let at = self
+            .inputs
+            .iter()
+            .position(|input| *input.topic.name == *topic || input.full_name == topic);
         at.map(LocalInput).ok_or_else(|| DriverError::UnknownTopic {
             topic: topic.to_owned(),
             known: self.inputs.iter().map(|input| input.topic.name.to_string()).collect(),
@@ -159,7 +162,12 @@ impl LocalRunner {
     ///
     /// # Errors
     /// When a handler stops the run, a store fails, or `output` does.
-    pub fn process(&mut self, input: LocalInput, record: &InputRecord<'_>, output: &mut Output<'_>) -> Result {
+    pub fn process(
+        &mut self,
+        input: LocalInput,
+        record: &InputRecord<'_>,
+        output: &mut Output<'_>,
+    ) -> Result {
         self.run_one(input.0, record, output)?;
         self.run_sent(output)
     }
@@ -264,7 +272,8 @@ impl LocalRunner {
     /// Records dropped for a reason so far, over all tasks.
     #[must_use]
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        let now: u64 = self.tasks.iter().chain(&self.globals).map(|task| task.task.dropped(reason)).sum();
+        let now: u64 =
+            self.tasks.iter().chain(&self.globals).map(|task| task.task.dropped(reason)).sum();
         self.dropped_before[reason as usize] + now
     }
 
@@ -289,7 +298,10 @@ impl LocalRunner {
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub fn entries<K: 'static, V: 'static>(&mut self, store: &str) -> Result<Vec<StoreEntry<K, V>>> {
+    pub fn entries<K: 'static, V: 'static>(
+        &mut self,
+        store: &str,
+    ) -> Result<Vec<StoreEntry<K, V>>> {
         let reader = self.topology.store_reader::<K, V>(store)?;
         let (task, index) = self.find_store(store)?;
         let observed = task.task.store_time(index);
@@ -297,12 +309,14 @@ impl LocalRunner {
     }
 
     fn find_store(&mut self, name: &str) -> Result<(&mut LocalTask, StoreIndex)> {
-        let place = self.places().find_map(|place| Some((place, self.task_mut(place).store_index(name)?)));
+        let place =
+            self.places().find_map(|place| Some((place, self.task_mut(place).store_index(name)?)));
         match place {
             Some((place, index)) => Ok((self.task_mut(place), index)),
             None => {
                 let tasks = self.tasks.iter().chain(&self.globals);
-                let known = tasks.flat_map(|task| &task.specs).map(|spec| spec.name.clone()).collect();
+                let known =
+                    tasks.flat_map(|task| &task.specs).map(|spec| spec.name.clone()).collect();
                 Err(DriverError::UnknownStore { store: name.to_owned(), known })
             }
         }
@@ -362,7 +376,11 @@ impl LocalRunner {
                     false => topic.name.to_string(),
                 };
                 let is_log = |spec: &&str| **spec == *topic.name;
-                let logged = task.specs.iter().filter_map(|spec| spec.changelog_source.as_deref()).any(|s| is_log(&s));
+                let logged = task
+                    .specs
+                    .iter()
+                    .filter_map(|spec| spec.changelog_source.as_deref())
+                    .any(|s| is_log(&s));
                 inputs.push(Input {
                     topic: topic.clone(),
                     full_name,
@@ -393,7 +411,9 @@ impl LocalRunner {
     fn read_globals_again(&mut self) -> Result {
         for at in 0..self.inputs.len() {
             let input = &self.inputs[at];
-            let (Place::Global(global), Some(log)) = (input.task, input.log.as_ref()) else { continue };
+            let (Place::Global(global), Some(log)) = (input.task, input.log.as_ref()) else {
+                continue;
+            };
             let from = self.globals[global].stores.input_offset(&input.topic.name, 0).unwrap_or(0);
             let records: Vec<_> = log
                 .from(from)
@@ -406,13 +426,15 @@ impl LocalRunner {
             let log = self.inputs[at].log.take();
             for (key, value, timestamp) in &records {
                 let (key, value) = (Some(&key[..]), value.as_deref());
-                let record = InputRecord { key, value, timestamp: *timestamp, headers: Headers::none() };
+                let record =
+                    InputRecord { key, value, timestamp: *timestamp, headers: Headers::none() };
                 self.run_one(at, &record, &mut |_| Ok(()))?;
             }
             let input = &mut self.inputs[at];
             input.next_offset = next;
             input.log = log;
-            let offset = InputOffset { topic: input.topic.name.to_string(), partition: 0, offset: next };
+            let offset =
+                InputOffset { topic: input.topic.name.to_string(), partition: 0, offset: next };
             let now = self.wall_clock;
             self.globals[global].commit(&[offset], now)?;
         }

@@ -40,7 +40,8 @@ pub(crate) struct Survivors {
 impl Survivors {
     /// Of a task that never ran.
     pub(crate) fn none(stores: usize, keeps_changelogs: bool) -> Self {
-        let changelogs = std::iter::repeat_with(|| Changelog::new(keeps_changelogs)).take(stores).collect();
+        let changelogs =
+            std::iter::repeat_with(|| Changelog::new(keeps_changelogs)).take(stores).collect();
         Self { changelogs, times: None }
     }
 }
@@ -60,9 +61,14 @@ impl LocalTask {
         let specs = topology.stores(subtopology);
         let directory = settings.directory.map(|directory| directory.join(&name));
         if let Some(path) = &directory {
-            fs::create_dir_all(path).map_err(|cause| StateError::Io { action: "create", path: path.clone(), cause })?;
+            fs::create_dir_all(path).map_err(|cause| StateError::Io {
+                action: "create",
+                path: path.clone(),
+                cause,
+            })?;
         }
-        let mut stores = TaskStores::open(&name, &specs, directory.as_deref(), settings.memory, settings.apply)?;
+        let mut stores =
+            TaskStores::open(&name, &specs, directory.as_deref(), settings.memory, settings.apply)?;
         for (at, spec) in specs.iter().enumerate().filter(|(_, spec)| spec.logged) {
             let log = match &spec.changelog_source {
                 Some(topic) => source_log(topic),
@@ -72,7 +78,9 @@ impl LocalTask {
             let index = StoreIndex(at);
             let from = stores.position(index).map_or(0, |position| position.offset);
             // A table's own topic may hold what the table refused.
-            let records = log.from(from).filter(|entry| spec.changelog_source.is_none() || !entry.key.is_empty());
+            let records = log
+                .from(from)
+                .filter(|entry| spec.changelog_source.is_none() || !entry.key.is_empty());
             stores.restore(index, records, position(log.end(), Timestamp::UNKNOWN))?;
         }
         let mut task = topology.task(subtopology.id, Arc::clone(settings.handlers))?;
@@ -94,7 +102,10 @@ impl LocalTask {
         for (at, spec) in self.specs.iter().enumerate() {
             let own = changelogs[at].commit();
             let offset = match &spec.changelog_source {
-                Some(topic) => inputs.iter().find(|input| input.topic == *topic).map_or(0, |input| input.offset),
+                Some(topic) => inputs
+                    .iter()
+                    .find(|input| input.topic == *topic)
+                    .map_or(0, |input| input.offset),
                 None => own,
             };
             positions.push((StoreIndex(at), position(offset, now)));

@@ -176,7 +176,12 @@ impl TopologyTestDriver {
         key: impl Serde<K>,
         value: impl Serde<V>,
     ) -> TestInputTopic<'_, K, V> {
-        TestInputTopic { driver: self, name: name.into(), key: Arc::new(key), value: Arc::new(value) }
+        TestInputTopic {
+            driver: self,
+            name: name.into(),
+            key: Arc::new(key),
+            value: Arc::new(value),
+        }
     }
 
     /// A topic to read results from.
@@ -186,7 +191,12 @@ impl TopologyTestDriver {
         key: impl Serde<K>,
         value: impl Serde<V>,
     ) -> TestOutputTopic<'_, K, V> {
-        TestOutputTopic { driver: self, name: name.into(), key: Arc::new(key), value: Arc::new(value) }
+        TestOutputTopic {
+            driver: self,
+            name: name.into(),
+            key: Arc::new(key),
+            value: Arc::new(value),
+        }
     }
 
     /// Pipes a record in bytes.

@@ -62,7 +62,8 @@ impl<K: 'static, V: 'static> TestInputTopic<'_, K, V> {
     /// # Errors
     /// As [`pipe`](Self::pipe).
     pub fn pipe_record(&self, record: &TestRecord<K, V>) -> Result {
-        let unfit = |part| move |cause| DriverError::Serde { part, topic: self.name.clone(), cause };
+        let unfit =
+            |part| move |cause| DriverError::Serde { part, topic: self.name.clone(), cause };
         let (mut key, mut value) = (Vec::new(), Vec::new());
         let key = write(&*self.key, &record.key, &mut key).map_err(unfit("key"))?;
         let value = write(&*self.value, &record.value, &mut value).map_err(unfit("value"))?;
@@ -105,7 +106,8 @@ impl<K: 'static, V: 'static> TestOutputTopic<'_, K, V> {
     }
 
     fn typed(&self, record: OutputRecord) -> Result<TestRecord<K, V>> {
-        let unfit = |part| move |cause| DriverError::Serde { part, topic: self.name.clone(), cause };
+        let unfit =
+            |part| move |cause| DriverError::Serde { part, topic: self.name.clone(), cause };
         Ok(TestRecord {
             key: read(&*self.key, record.key.as_deref()).map_err(unfit("key"))?,
             value: read(&*self.value, record.value.as_deref()).map_err(unfit("value"))?,

@@ -24,12 +24,7 @@ impl Request {
     /// Status 400, when path or query is not percent-encoded UTF-8.
     pub fn new(parts: Parts) -> Result<Self, Failure> {
         let (segments, query) = decode(&parts.uri)?;
-        Ok(Self {
-            method: parts.method,
-            segments,
-            query,
-            headers: parts.headers,
-        })
+        Ok(Self { method: parts.method, segments, query, headers: parts.headers })
     }
 
     /// The last value of a query parameter.
@@ -53,14 +48,11 @@ impl Request {
         let Some(text) = self.parameter(name) else {
             return Ok(default);
         };
-        text.parse()
-            .ok()
-            .filter(|number| (low..=high).contains(number))
-            .ok_or_else(|| {
-                Failure::bad_request(format!(
-                    "`{name}` is {text:?}: expected a whole number from {low} to {high}"
-                ))
-            })
+        text.parse().ok().filter(|number| (low..=high).contains(number)).ok_or_else(|| {
+            Failure::bad_request(format!(
+                "`{name}` is {text:?}: expected a whole number from {low} to {high}"
+            ))
+        })
     }
 
     /// The `Accept` header; empty when there is none.
@@ -92,25 +84,15 @@ fn decode(uri: &Uri) -> Result<Decoded, Failure> {
     let segments = if path.is_empty() {
         Vec::new()
     } else {
-        path.split('/')
-            .map(percent_decode)
-            .collect::<Option<_>>()
-            .ok_or_else(malformed)?
+        path.split('/').map(percent_decode).collect::<Option<_>>().ok_or_else(malformed)?
     };
     let pair = |pair: &str| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let plain = |text: &str| percent_decode(&text.replace('+', " "));
         Some((plain(name)?, plain(value)?))
     };
-    let query = uri
-        .query()
-        .unwrap_or_default()
-        .split('&')
-        .filter(|text| !text.is_empty());
-    let query = query
-        .map(pair)
-        .collect::<Option<_>>()
-        .ok_or_else(malformed)?;
+    let query = uri.query().unwrap_or_default().split('&').filter(|text| !text.is_empty());
+    let query = query.map(pair).collect::<Option<_>>().ok_or_else(malformed)?;
     Ok((segments, query))
 }
 
@@ -141,10 +123,7 @@ mod tests {
 
     #[test]
     fn a_decoded_slash_does_not_split_a_segment() {
-        assert_eq!(
-            request("/books/a%2Fb%20c/").unwrap().segments,
-            ["books", "a/b c"]
-        );
+        assert_eq!(request("/books/a%2Fb%20c/").unwrap().segments, ["books", "a/b c"]);
         assert!(request("/").unwrap().segments.is_empty());
     }
 

@@ -60,12 +60,7 @@ fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Respo
 
 impl Failure {
     fn new(status: StatusCode, detail: impl Into<String>, next: &str) -> Self {
-        Self {
-            status,
-            detail: detail.into(),
-            next: next.to_owned(),
-            header: None,
-        }
+        Self { status, detail: detail.into(), next: next.to_owned(), header: None }
     }
 
     fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
@@ -76,11 +71,7 @@ impl Failure {
     /// 400: the request cannot be understood.
     #[must_use]
     pub fn bad_request(detail: String) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            detail,
-            "correct the address and ask again",
-        )
+        Self::new(StatusCode::BAD_REQUEST, detail, "correct the address and ask again")
     }
 
     /// 401: the token is missing or wrong.
@@ -109,21 +100,13 @@ impl Failure {
     #[must_use]
     pub fn too_large(limit_bytes: usize) -> Self {
         let detail = format!("the body is larger than {limit_bytes} bytes");
-        Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            detail,
-            "send less, or raise http.max.body.bytes",
-        )
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail, "send less, or raise http.max.body.bytes")
     }
 
     /// 500: a defect.
     #[must_use]
     pub fn internal(detail: String) -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            detail,
-            "see the log of the instance",
-        )
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail, "see the log of the instance")
     }
 
     /// 503: not now.
@@ -162,9 +145,7 @@ impl From<Failure> for Response {
         });
         let mut response = respond(failure.status, "application/json", body.to_string().into());
         if let Some((name, value)) = failure.header {
-            response
-                .headers_mut()
-                .insert(name, HeaderValue::from_static(value));
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
     }

@@ -25,22 +25,14 @@ const fn route(
     pattern: &'static str,
     answer: fn(&dyn Introspect, &Request, &[&str]) -> Result<Response, Failure>,
 ) -> Route {
-    Route {
-        pattern,
-        open: false,
-        answer,
-    }
+    Route { pattern, open: false, answer }
 }
 
 const fn probe(
     pattern: &'static str,
     answer: fn(&dyn Introspect, &Request, &[&str]) -> Result<Response, Failure>,
 ) -> Route {
-    Route {
-        pattern,
-        open: true,
-        answer,
-    }
+    Route { pattern, open: true, answer }
 }
 
 static ROUTES: &[Route] = &[
@@ -70,14 +62,8 @@ pub fn answer(instance: &dyn Introspect, token: Option<&Secret>, request: &Reque
 fn find(request: &Request) -> Result<(&'static Route, Vec<&str>), Failure> {
     let matching = |route: &'static Route| Some((route, variables(route.pattern, request)?));
     ROUTES.iter().find_map(matching).ok_or_else(|| {
-        let known: Vec<_> = ROUTES
-            .iter()
-            .map(|route| format!("/{}", route.pattern))
-            .collect();
-        Failure::not_found(
-            "there is nothing at this address",
-            &format!("try {}", known.join(" ")),
-        )
+        let known: Vec<_> = ROUTES.iter().map(|route| format!("/{}", route.pattern)).collect();
+        Failure::not_found("there is nothing at this address", &format!("try {}", known.join(" ")))
     })
 }
 
@@ -113,10 +99,7 @@ fn healthz(
 ) -> Result<Response, Failure> {
     let status = instance.status();
     Ok(if status.state == InstanceState::Failed {
-        response::plain(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("failed: {}\n", status.reason),
-        )
+        response::plain(StatusCode::SERVICE_UNAVAILABLE, format!("failed: {}\n", status.reason))
     } else {
         response::plain(StatusCode::OK, "ok\n".to_owned())
     })
@@ -131,10 +114,7 @@ fn readyz(
     Ok(if status.ready {
         response::plain(StatusCode::OK, "ready\n".to_owned())
     } else {
-        response::plain(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("not ready: {}\n", status.reason),
-        )
+        response::plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", status.reason))
     })
 }
 
@@ -143,9 +123,7 @@ fn metrics(
     request: &Request,
     _variables: &[&str],
 ) -> Result<Response, Failure> {
-    let (content_type, text) = instance
-        .metrics(request.accept())
-        .map_err(Failure::internal)?;
+    let (content_type, text) = instance.metrics(request.accept()).map_err(Failure::internal)?;
     Ok(response::text(content_type, text))
 }
 
@@ -190,7 +168,5 @@ fn book(
 ) -> Result<Response, Failure> {
     let asset = variables.first().copied().unwrap_or_default().to_owned();
     let depth = request.number("depth", 1, MAX_DEPTH, DEFAULT_DEPTH)?;
-    Ok(response::json(
-        &instance.query(&Query::Book { asset, depth })?,
-    ))
+    Ok(response::json(&instance.query(&Query::Book { asset, depth })?))
 }

@@ -72,27 +72,16 @@ impl Server {
         if remote && !config.allow_remote {
             return Err(HttpError::Remote(address));
         }
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| bind(address, source))?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| bind(address, source))?;
+        let listener = TcpListener::bind(address).await.map_err(|source| bind(address, source))?;
+        let address = listener.local_addr().map_err(|source| bind(address, source))?;
         if remote && config.token.is_none() {
             tracing::warn!(%address, "HTTP is open to everyone on the network: set http.token");
         }
         tracing::info!(%address, "serving HTTP");
         let (stop, stopped) = watch::channel(false);
-        let shared = Arc::new(Shared {
-            config: config.clone(),
-            instance,
-        });
+        let shared = Arc::new(Shared { config: config.clone(), instance });
         let task = tokio::spawn(accept(listener, shared, stopped));
-        Ok(Self {
-            address,
-            stop,
-            task,
-        })
+        Ok(Self { address, stop, task })
     }
 
     /// Where it listens; with the real port when port 0 was asked for.
@@ -210,17 +199,10 @@ async fn read_and_answer(shared: Arc<Shared>, request: hyper::Request<Incoming>)
         Err(failure) => return failure.into(),
     };
     // An answer may wait for a stream thread, which must not hold up other connections.
-    let answer = move || {
-        routes::answer(
-            shared.instance.as_ref(),
-            shared.config.token.as_ref(),
-            &request,
-        )
-    };
-    tokio::task::spawn_blocking(answer)
-        .await
-        .unwrap_or_else(|error| {
-            tracing::error!(%error, "answering an HTTP request failed");
-            Failure::internal("answering the request failed".to_owned()).into()
-        })
+    let answer =
+        move || routes::answer(shared.instance.as_ref(), shared.config.token.as_ref(), &request);
+    tokio::task::spawn_blocking(answer).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "answering an HTTP request failed");
+        Failure::internal("answering the request failed".to_owned()).into()
+    })
 }

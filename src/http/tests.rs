@@ -30,17 +30,9 @@ impl Introspect for Instance {
             instance_id: "one".into(),
             version: "1".into(),
             started_at_ms: 0,
-            state: if self.ready {
-                InstanceState::Running
-            } else {
-                InstanceState::Rebalancing
-            },
+            state: if self.ready { InstanceState::Running } else { InstanceState::Rebalancing },
             ready: self.ready,
-            reason: if self.ready {
-                String::new()
-            } else {
-                "task 0_1 is restoring".into()
-            },
+            reason: if self.ready { String::new() } else { "task 0_1 is restoring".into() },
             threads: [("stream-1".into(), "running".into())].into(),
             tasks: Vec::new(),
         }
@@ -74,21 +66,12 @@ fn config(extra: &str) -> HttpConfig {
 }
 
 async fn start(extra: &str) -> Server {
-    serve(
-        extra,
-        Instance {
-            ready: true,
-            delay: Duration::ZERO,
-        },
-    )
-    .await
+    serve(extra, Instance { ready: true, delay: Duration::ZERO }).await
 }
 
 async fn serve(extra: &str, instance: Instance) -> Server {
     let any_port: SocketAddr = ([127, 0, 0, 1], 0).into();
-    Server::start(&config(extra), any_port, Arc::new(instance))
-        .await
-        .unwrap()
+    Server::start(&config(extra), any_port, Arc::new(instance)).await.unwrap()
 }
 
 struct Answer {
@@ -105,26 +88,18 @@ impl Answer {
 
 async fn send(server: &Server, request: Request<Full<Bytes>>) -> Answer {
     let stream = TcpStream::connect(server.address()).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
     let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
     connection.abort();
     let body = String::from_utf8(bytes.to_vec()).unwrap();
-    Answer {
-        status: parts.status,
-        headers: parts.headers,
-        body,
-    }
+    Answer { status: parts.status, headers: parts.headers, body }
 }
 
 fn request(method: Method, path: &str, headers: &[(&str, &str)]) -> Request<Full<Bytes>> {
-    let mut builder = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "localhost");
+    let mut builder = Request::builder().method(method).uri(path).header("host", "localhost");
     for (name, value) in headers {
         builder = builder.header(*name, *value);
     }
@@ -142,10 +117,7 @@ async fn every_route_answers() {
     assert_eq!(get(&server, "/readyz").await.status, StatusCode::OK);
     assert_eq!(get(&server, "/tasks").await.json()["instance_id"], "one");
     assert_eq!(get(&server, "/topology").await.body, "Text");
-    assert_eq!(
-        get(&server, "/topology?format=mermaid").await.body,
-        "Mermaid"
-    );
+    assert_eq!(get(&server, "/topology?format=mermaid").await.body, "Mermaid");
     let accept = request(Method::GET, "/topology", &[("accept", "application/json")]);
     assert_eq!(send(&server, accept).await.body, "Json");
     let accept = request(Method::GET, "/metrics", &[("accept", "x/y")]);
@@ -157,14 +129,7 @@ async fn every_route_answers() {
 
 #[tokio::test]
 async fn an_instance_that_is_not_ready_says_why_with_503() {
-    let server = serve(
-        "",
-        Instance {
-            ready: false,
-            delay: Duration::ZERO,
-        },
-    )
-    .await;
+    let server = serve("", Instance { ready: false, delay: Duration::ZERO }).await;
     let answer = get(&server, "/readyz").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.body, "not ready: task 0_1 is restoring\n");
@@ -186,22 +151,11 @@ async fn errors_are_json_that_says_what_to_do_next() {
         assert_eq!(answer.status.as_u16(), status, "{path}: {}", answer.body);
         let body = answer.json();
         for field in ["error", "detail", "next"] {
-            assert!(
-                body[field].as_str().is_some_and(|text| !text.is_empty()),
-                "{path}: {body}"
-            );
+            assert!(body[field].as_str().is_some_and(|text| !text.is_empty()), "{path}: {body}");
         }
     }
-    assert!(
-        get(&server, "/nothing")
-            .await
-            .body
-            .contains("/books/{asset}")
-    );
-    assert_eq!(
-        get(&server, "/books/moving").await.headers["retry-after"],
-        "1"
-    );
+    assert!(get(&server, "/nothing").await.body.contains("/books/{asset}"));
+    assert_eq!(get(&server, "/books/moving").await.headers["retry-after"], "1");
 }
 
 #[tokio::test]
@@ -230,11 +184,7 @@ async fn a_token_guards_all_but_the_probes() {
         ("Basic open sesame", 401),
     ] {
         let request = request(Method::GET, "/metrics", &[("authorization", header)]);
-        assert_eq!(
-            send(&server, request).await.status.as_u16(),
-            status,
-            "{header}"
-        );
+        assert_eq!(send(&server, request).await.status.as_u16(), status, "{header}");
     }
 }
 
@@ -242,45 +192,28 @@ async fn a_token_guards_all_but_the_probes() {
 async fn headers_and_bodies_keep_to_their_limits() {
     let server = start("max.header.bytes = 8192\nmax.body.bytes = 100").await;
     let long = "x".repeat(9000);
-    let answer = send(
-        &server,
-        request(Method::GET, "/tasks", &[("x-long", &long)]),
-    )
-    .await;
+    let answer = send(&server, request(Method::GET, "/tasks", &[("x-long", &long)])).await;
     assert_eq!(answer.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     let body = |size: usize| {
-        Request::get("/tasks")
-            .body(Full::new(Bytes::from(vec![b'x'; size])))
-            .unwrap()
+        Request::get("/tasks").body(Full::new(Bytes::from(vec![b'x'; size]))).unwrap()
     };
     assert_eq!(send(&server, body(100)).await.status, StatusCode::OK);
-    assert_eq!(
-        send(&server, body(101)).await.status,
-        StatusCode::PAYLOAD_TOO_LARGE
-    );
+    assert_eq!(send(&server, body(101)).await.status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 #[tokio::test]
 async fn a_client_that_never_finishes_its_request_is_cut_off() {
     let server = start("header.timeout.ms = 100").await;
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
-    stream
-        .write_all(b"GET /tasks HTTP/1.1\r\nhost:")
-        .await
-        .unwrap();
+    stream.write_all(b"GET /tasks HTTP/1.1\r\nhost:").await.unwrap();
     let mut rest = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest));
-    read.await
-        .expect("the server keeps the connection")
-        .unwrap();
+    read.await.expect("the server keeps the connection").unwrap();
 }
 
 #[tokio::test]
 async fn a_slow_answer_becomes_503() {
-    let slow = Instance {
-        ready: true,
-        delay: Duration::from_millis(500),
-    };
+    let slow = Instance { ready: true, delay: Duration::from_millis(500) };
     let server = serve("request.timeout.ms = 50", slow).await;
     let answer = get(&server, "/books/a%2Fb").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -295,52 +228,31 @@ async fn connections_beyond_the_cap_wait_for_a_place() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     let start = Instant::now();
     assert_eq!(get(&server, "/healthz").await.status, StatusCode::OK);
-    assert!(
-        start.elapsed() >= Duration::from_millis(150),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() >= Duration::from_millis(150), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
 async fn a_port_in_use_and_a_remote_address_are_refused_with_the_way_out() {
     let server = start("").await;
-    let instance = || {
-        Arc::new(Instance {
-            ready: true,
-            delay: Duration::ZERO,
-        })
-    };
+    let instance = || Arc::new(Instance { ready: true, delay: Duration::ZERO });
     let second = Server::start(&config(""), server.address(), instance()).await;
     let error = second.err().unwrap();
     assert!(matches!(error, HttpError::InUse(_)), "{error}");
     assert!(error.to_string().contains("http.listen"), "{error}");
     let anywhere: SocketAddr = ([0, 0, 0, 0], 0).into();
-    let error = Server::start(&config(""), anywhere, instance())
-        .await
-        .err()
-        .unwrap();
-    assert!(
-        error.to_string().contains("http.allow.remote = true"),
-        "{error}"
-    );
+    let error = Server::start(&config(""), anywhere, instance()).await.err().unwrap();
+    assert!(error.to_string().contains("http.allow.remote = true"), "{error}");
     let allowed = config("allow.remote = true");
     assert!(Server::start(&allowed, anywhere, instance()).await.is_ok());
 }
 
 #[tokio::test]
 async fn stopping_lets_an_answer_finish_and_then_frees_the_port() {
-    let slow = Instance {
-        ready: true,
-        delay: Duration::from_millis(200),
-    };
+    let slow = Instance { ready: true, delay: Duration::from_millis(200) };
     let server = serve("", slow).await;
     let address = server.address();
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream
-        .write_all(b"GET /books/a%2Fb HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"GET /books/a%2Fb HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     server.stop().await;
     let mut answer = String::new();

@@ -39,16 +39,9 @@ impl ClientMetrics {
             )?
             .series(&[env!("CARGO_PKG_VERSION"), application_id, instance_id]);
         info.set(1);
-        let gauge = |name, help| {
-            registrar
-                .gauges(name, help, &[])
-                .map(|family| family.series(&[]))
-        };
-        let counter = |name, help| {
-            registrar
-                .counters(name, help, &[])
-                .map(|family| family.series(&[]))
-        };
+        let gauge = |name, help| registrar.gauges(name, help, &[]).map(|family| family.series(&[]));
+        let counter =
+            |name, help| registrar.counters(name, help, &[]).map(|family| family.series(&[]));
         Ok(Self {
             _info: info,
             ready: gauge("ready", "1 when every assigned task runs, else 0.")?,
@@ -104,9 +97,7 @@ impl ClientMetrics {
     /// The assignment changed, just now.
     pub fn rebalanced(&self) {
         self.rebalances.inc();
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_rebalance.set(clamp(now.as_secs()));
     }
 
@@ -141,8 +132,6 @@ impl ClientMetrics {
     fn count(&self, what: &'static str, family: &CounterFamily, labels: &[&str], by: u64) {
         let label = |n: usize| labels.get(n).copied().unwrap_or_default().to_owned();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.entry((what, label(0), label(1)))
-            .or_insert_with(|| family.series(labels))
-            .inc_by(by);
+        kept.entry((what, label(0), label(1))).or_insert_with(|| family.series(labels)).inc_by(by);
     }
 }

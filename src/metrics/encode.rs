@@ -33,11 +33,7 @@ impl Format {
                 .fold(0.0, f64::max)
         };
         let open = weight("application/openmetrics-text");
-        if open > 0.0 && open >= weight("text/plain") {
-            Self::OpenMetrics
-        } else {
-            Self::Text
-        }
+        if open > 0.0 && open >= weight("text/plain") { Self::OpenMetrics } else { Self::Text }
     }
 
     /// The `Content-Type` that goes with it.
@@ -55,9 +51,7 @@ pub(super) fn encode(families: &[MetricFamily], format: Format) -> Result<String
     match format {
         Format::Text => {
             let mut bytes = Vec::with_capacity(64 << 10);
-            TextEncoder::new()
-                .encode(families, &mut bytes)
-                .map_err(MetricsError::Encode)?;
+            TextEncoder::new().encode(families, &mut bytes).map_err(MetricsError::Encode)?;
             text.push_str(&String::from_utf8_lossy(&bytes));
         }
         Format::OpenMetrics => {
@@ -73,13 +67,9 @@ pub(super) fn encode(families: &[MetricFamily], format: Format) -> Result<String
 fn open_metrics(families: &[MetricFamily], out: &mut String) -> fmt::Result {
     for family in families {
         let (kind, name) = match family.get_field_type() {
-            MetricType::COUNTER => (
-                "counter",
-                family
-                    .name()
-                    .strip_suffix("_total")
-                    .unwrap_or(family.name()),
-            ),
+            MetricType::COUNTER => {
+                ("counter", family.name().strip_suffix("_total").unwrap_or(family.name()))
+            }
             MetricType::GAUGE => ("gauge", family.name()),
             MetricType::HISTOGRAM => ("histogram", family.name()),
             _ => ("unknown", family.name()),
@@ -97,28 +87,16 @@ fn open_metrics(families: &[MetricFamily], out: &mut String) -> fmt::Result {
 fn samples(name: &str, kind: MetricType, metric: &Metric, out: &mut String) -> fmt::Result {
     let labels = metric.get_label();
     match kind {
-        MetricType::COUNTER => sample(
-            out,
-            name,
-            "_total",
-            labels,
-            None,
-            metric.get_counter().get_value(),
-        ),
+        MetricType::COUNTER => {
+            sample(out, name, "_total", labels, None, metric.get_counter().get_value())
+        }
         MetricType::GAUGE => sample(out, name, "", labels, None, metric.get_gauge().get_value()),
         MetricType::HISTOGRAM => {
             let histogram = metric.get_histogram();
             let count = histogram.get_sample_count() as f64;
             for bucket in histogram.get_bucket() {
                 let below = bucket.cumulative_count() as f64;
-                sample(
-                    out,
-                    name,
-                    "_bucket",
-                    labels,
-                    Some(bucket.upper_bound()),
-                    below,
-                )?;
+                sample(out, name, "_bucket", labels, Some(bucket.upper_bound()), below)?;
             }
             sample(out, name, "_bucket", labels, Some(f64::INFINITY), count)?;
             sample(out, name, "_count", labels, None, count)?;
@@ -139,12 +117,7 @@ fn sample(
     write!(out, "{name}{suffix}")?;
     let mut separator = '{';
     for label in labels {
-        write!(
-            out,
-            "{separator}{}=\"{}\"",
-            label.name(),
-            Escaped(label.value())
-        )?;
+        write!(out, "{separator}{}=\"{}\"", label.name(), Escaped(label.value()))?;
         separator = ',';
     }
     if let Some(bound) = bound {

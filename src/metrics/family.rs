@@ -56,10 +56,7 @@ pub(super) struct Family<V: Vector> {
 
 impl<V: Vector> Family<V> {
     fn new(vector: V) -> Self {
-        Self {
-            vector,
-            holders: Arc::default(),
-        }
+        Self { vector, holders: Arc::default() }
     }
 
     /// The series of these label values, in the order of the family's labels.
@@ -68,11 +65,7 @@ impl<V: Vector> Family<V> {
         let mut holders = lock(&self.holders);
         *holders.entry(labels.clone()).or_insert(0) += 1;
         let metric = self.vector.series(values);
-        Series {
-            metric,
-            family: self.clone(),
-            labels,
-        }
+        Series { metric, family: self.clone(), labels }
     }
 }
 
@@ -128,10 +121,7 @@ impl Registrar<'_> {
         help: &str,
         labels: &[&str],
     ) -> prometheus::Result<Family<IntCounterVec>> {
-        Ok(Family::new(self.register(IntCounterVec::new(
-            options(name, help),
-            labels,
-        )?)?))
+        Ok(Family::new(self.register(IntCounterVec::new(options(name, help), labels)?)?))
     }
 
     /// A gauge family.
@@ -141,10 +131,7 @@ impl Registrar<'_> {
         help: &str,
         labels: &[&str],
     ) -> prometheus::Result<Family<IntGaugeVec>> {
-        Ok(Family::new(self.register(IntGaugeVec::new(
-            options(name, help),
-            labels,
-        )?)?))
+        Ok(Family::new(self.register(IntGaugeVec::new(options(name, help), labels)?)?))
     }
 
     /// A latency histogram family; `name` ends in `_seconds`.
@@ -155,9 +142,7 @@ impl Registrar<'_> {
         labels: &[&str],
     ) -> prometheus::Result<Family<HistogramVec>> {
         let options = HistogramOpts::from(options(name, help)).buckets(LATENCY_BUCKETS.to_vec());
-        Ok(Family::new(
-            self.register(HistogramVec::new(options, labels)?)?,
-        ))
+        Ok(Family::new(self.register(HistogramVec::new(options, labels)?)?))
     }
 }
 
@@ -178,13 +163,7 @@ mod tests {
     fn a_series_goes_with_its_last_holder_and_not_before() {
         let registry = Registry::new();
         let family = Registrar(&registry).gauges("x", "X.", &["task"]).unwrap();
-        let count = || {
-            registry
-                .gather()
-                .iter()
-                .map(|f| f.get_metric().len())
-                .sum::<usize>()
-        };
+        let count = || registry.gather().iter().map(|f| f.get_metric().len()).sum::<usize>();
         let first = family.series(&["0_1"]);
         let second = family.series(&["0_1"]);
         second.set(7);

@@ -46,15 +46,9 @@ impl ProcessCollector {
                 "process_resident_memory_bytes",
                 "Resident memory size in bytes.",
             )?,
-            virtual_bytes: gauge(
-                "process_virtual_memory_bytes",
-                "Virtual memory size in bytes.",
-            )?,
+            virtual_bytes: gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.")?,
             open_fds: gauge("process_open_fds", "Number of open file descriptors.")?,
-            max_fds: gauge(
-                "process_max_fds",
-                "Maximum number of open file descriptors.",
-            )?,
+            max_fds: gauge("process_max_fds", "Maximum number of open file descriptors.")?,
             threads: gauge("process_threads", "Number of OS threads in the process.")?,
             start_seconds: gauge(
                 "process_start_time_seconds",
@@ -84,14 +78,10 @@ impl ProcessCollector {
             self.virtual_bytes.set(usage.virtual_bytes);
             self.threads.set(usage.threads);
             if let Some(boot) = read("/proc/stat").as_deref().and_then(parse_boot_time) {
-                self.start_seconds
-                    .set(boot + usage.started_after_boot_seconds);
+                self.start_seconds.set(boot + usage.started_after_boot_seconds);
             }
         }
-        if let Some(bytes) = read("/proc/self/status")
-            .as_deref()
-            .and_then(parse_resident)
-        {
+        if let Some(bytes) = read("/proc/self/status").as_deref().and_then(parse_resident) {
             self.resident_bytes.set(bytes);
         }
         if let Some(files) = read("/proc/self/limits").as_deref().and_then(parse_max_fds) {
@@ -106,19 +96,13 @@ impl ProcessCollector {
 
 impl Collector for ProcessCollector {
     fn desc(&self) -> Vec<&Desc> {
-        self.metrics()
-            .into_iter()
-            .flat_map(Collector::desc)
-            .collect()
+        self.metrics().into_iter().flat_map(Collector::desc).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         let _one_at_a_time = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.refresh();
-        self.metrics()
-            .into_iter()
-            .flat_map(Collector::collect)
-            .collect()
+        self.metrics().into_iter().flat_map(Collector::collect).collect()
     }
 }
 
@@ -141,11 +125,7 @@ fn parse_stat(text: &str) -> Option<Usage> {
 }
 
 fn parse_boot_time(text: &str) -> Option<f64> {
-    text.lines()
-        .find_map(|line| line.strip_prefix("btime "))?
-        .trim()
-        .parse()
-        .ok()
+    text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
 fn parse_resident(text: &str) -> Option<f64> {
@@ -155,9 +135,7 @@ fn parse_resident(text: &str) -> Option<f64> {
 }
 
 fn parse_max_fds(text: &str) -> Option<f64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 

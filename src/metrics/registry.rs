@@ -51,13 +51,7 @@ impl Metrics {
         let tasks = TaskFamilies::new(&registrar)?;
         let stores = StoreFamilies::new(&registrar)?;
         registry.register(Box::new(ProcessCollector::new()?))?;
-        Ok(Self {
-            registry,
-            client,
-            threads,
-            tasks,
-            stores,
-        })
+        Ok(Self { registry, client, threads, tasks, stores })
     }
 
     /// What is counted for the instance as a whole.
@@ -125,15 +119,8 @@ mod tests {
         let partition = task.partition("orders", 3);
         let store = metrics.store("0_3", "books");
         let exchange = metrics.exchange().unwrap();
-        LocalTopic {
-            records_in: 2,
-            ..LocalTopic::default()
-        }
-        .publish(&topic);
-        let mut local = LocalThread {
-            processed: 5,
-            ..LocalThread::default()
-        };
+        LocalTopic { records_in: 2, ..LocalTopic::default() }.publish(&topic);
+        let mut local = LocalThread { processed: 5, ..LocalThread::default() };
         local.publish(&thread);
         thread.commit_seconds(0.004);
         task.set_state(TaskState::Restoring);
@@ -154,10 +141,7 @@ mod tests {
         for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
             let (name, kind) = line.split_once(' ').unwrap();
             families += 1;
-            assert!(
-                name.starts_with("tidemill_") || name.starts_with("process_"),
-                "{name}"
-            );
+            assert!(name.starts_with("tidemill_") || name.starts_with("process_"), "{name}");
             assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
             if kind == "histogram" {
                 assert!(name.ends_with("_seconds"), "{line}");
@@ -181,10 +165,7 @@ mod tests {
             "tidemill_dead_letter_records_total{reason=\"undecodable\",topic=\"orders-dlq\"} 1",
             "tidemill_exchange_orders_total{action=\"new\",outcome=\"accepted\"} 3",
         ] {
-            assert!(
-                text.contains(&format!("\n{line}\n")),
-                "{line} is not in\n{text}"
-            );
+            assert!(text.contains(&format!("\n{line}\n")), "{line} is not in\n{text}");
         }
     }
 
@@ -207,12 +188,7 @@ mod tests {
                 let id = format!("0_{n}");
                 let task = metrics.task(&id);
                 let partitions = [task.partition("orders", n), task.partition("assets", n)];
-                (
-                    partitions,
-                    task,
-                    metrics.store(&id, "books"),
-                    metrics.store(&id, "index"),
-                )
+                (partitions, task, metrics.store(&id, "books"), metrics.store(&id, "index"))
             })
             .collect();
         // The fastest of several, for other processes may take the processor meanwhile.

@@ -23,10 +23,7 @@ impl StoreFamilies {
         let gauge = |name, help| registrar.gauges(name, help, &["task", "store"]);
         let counter = |name, help| registrar.counters(name, help, &["task", "store"]);
         Ok(Self {
-            entries: gauge(
-                "store_entries",
-                "Entries of a store; RocksDB's is an estimate.",
-            )?,
+            entries: gauge("store_entries", "Entries of a store; RocksDB's is an estimate.")?,
             bytes: gauge("store_bytes", "Live data of a store on disk, or in memory.")?,
             memtable: gauge("store_memtable_bytes", "RocksDB memtables of a store.")?,
             pending_compaction: gauge(
@@ -109,8 +106,7 @@ impl StoreMetrics {
         self.entries.set(clamp(sizes.entries));
         self.bytes.set(clamp(sizes.bytes));
         self.memtable.set(clamp(sizes.memtable_bytes));
-        self.pending_compaction
-            .set(clamp(sizes.pending_compaction_bytes));
+        self.pending_compaction.set(clamp(sizes.pending_compaction_bytes));
         self.background_errors.set(clamp(sizes.background_errors));
     }
 

@@ -35,14 +35,8 @@ impl ThreadFamilies {
             )?,
             punctuations: counter("thread_punctuations_total", "Punctuators called.")?,
             commits: counter("commits_total", "Commits that succeeded.")?,
-            aborts: counter(
-                "transaction_aborts_total",
-                "Transactions that were aborted.",
-            )?,
-            fences: counter(
-                "fences_total",
-                "Times a producer was fenced by a newer one.",
-            )?,
+            aborts: counter("transaction_aborts_total", "Transactions that were aborted.")?,
+            fences: counter("fences_total", "Times a producer was fenced by a newer one.")?,
             tasks: registrar.gauges("thread_tasks", "Tasks of a thread.", &["thread"])?,
             poll: latency("poll_seconds", "Time of one poll of the consumer.")?,
             process: latency(
@@ -57,10 +51,7 @@ impl ThreadFamilies {
                 "topic_bytes_consumed_total",
                 "Keys and values read from a topic, uncompressed.",
             )?,
-            records_out: by_topic(
-                "topic_records_produced_total",
-                "Records written to a topic.",
-            )?,
+            records_out: by_topic("topic_records_produced_total", "Records written to a topic.")?,
             bytes_out: by_topic(
                 "topic_bytes_produced_total",
                 "Keys and values written to a topic, uncompressed.",
@@ -159,10 +150,7 @@ pub struct LocalThread {
 impl LocalThread {
     /// Adds the counts to the thread's metrics and starts anew.
     pub fn publish(&mut self, metrics: &ThreadMetrics) {
-        let Self {
-            processed,
-            punctuations,
-        } = std::mem::take(self);
+        let Self { processed, punctuations } = std::mem::take(self);
         metrics.processed.inc_by(processed);
         metrics.punctuations.inc_by(punctuations);
     }
@@ -192,12 +180,7 @@ pub struct LocalTopic {
 impl LocalTopic {
     /// Adds the counts to the topic's metrics and starts anew.
     pub fn publish(&mut self, metrics: &TopicMetrics) {
-        let Self {
-            records_in,
-            bytes_in,
-            records_out,
-            bytes_out,
-        } = std::mem::take(self);
+        let Self { records_in, bytes_in, records_out, bytes_out } = std::mem::take(self);
         metrics.records_in.inc_by(records_in);
         metrics.bytes_in.inc_by(bytes_in);
         metrics.records_out.inc_by(records_out);

@@ -60,7 +60,7 @@ pub struct ActiveTask<M> {
     /// Its operators; made anew after a rollback.
     pub task: Task,
     /// Its stores, `None` while the state updater has them.
-    pub stores: Option<TaskStores>,
+    pub stores: Option<Box<TaskStores>>,
     /// Its inputs, the lead first.
     pub inputs: Vec<Input<M>>,
     /// Whether something was processed or punctuated since the last commit.
@@ -344,7 +344,7 @@ impl<M: Message> ActiveTask<M> {
     /// Bytes that its stores' engines do not have yet.
     #[must_use]
     pub fn dirty_bytes(&self) -> usize {
-        self.stores.as_ref().map_or(0, TaskStores::dirty_bytes)
+        self.stores.as_ref().map_or(0, |stores| stores.dirty_bytes())
     }
 
     /// Commit step 6, if it is due: what is committed moves on to the stores' engines.

@@ -171,9 +171,7 @@ impl RuntimeError {
             Self::Partitions(_)
             | Self::InternalTopic { .. }
             | Self::MissingOutput { .. }
-            | Self::Topics(_) => {
-                "topics"
-            }
+            | Self::Topics(_) => "topics",
             Self::State(_) => "state",
             Self::Metrics(_) => "metrics",
             Self::Panic { .. } => "panic",

@@ -225,19 +225,19 @@ fn ends<A: Admin>(admin: &A, topic: &str) -> Result<Vec<(TopicPartition, Offset)
     let Some(info) = info else {
         let message = "the topic of a global table does not exist; create it";
         let code = "UNKNOWN_TOPIC_OR_PART";
-        let error =
-            KafkaError::new(ErrorClass::UnknownTopicOrPartition, code, "read global table", message);
+        let error = KafkaError::new(
+            ErrorClass::UnknownTopicOrPartition,
+            code,
+            "read global table",
+            message,
+        );
         return Err(RuntimeError::Topics(error.of_topic(topic)));
     };
     let count = i32::try_from(info.partitions.len()).unwrap_or(i32::MAX);
     let partitions: Vec<TopicPartition> =
         (0..count).map(|partition| TopicPartition::new(topic, partition)).collect();
-    let ends = admin.list_offsets(
-        &partitions,
-        OffsetSpec::Latest,
-        Isolation::ReadCommitted,
-        TIMEOUT,
-    )?;
+    let ends =
+        admin.list_offsets(&partitions, OffsetSpec::Latest, Isolation::ReadCommitted, TIMEOUT)?;
     Ok(ends.into_iter().map(|end| (end.partition, end.offset.unwrap_or_default())).collect())
 }
 
@@ -252,7 +252,10 @@ impl Host for GlobalHost<'_> {
     }
 
     fn send(&mut self, record: Outgoing<'_>) -> TopologyResult {
-        Err(Error::wiring(format!("a global table's processor cannot send to {}", record.topic.name)))
+        Err(Error::wiring(format!(
+            "a global table's processor cannot send to {}",
+            record.topic.name
+        )))
     }
 
     fn partitions(&mut self, _: &str) -> Option<i32> {

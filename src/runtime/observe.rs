@@ -62,7 +62,6 @@ impl Shared {
     ///
     /// # Errors
     /// When its name cannot be a label.
-    #[must_use]
     pub fn new(
         application_id: &str,
         instance_id: &str,

@@ -21,9 +21,9 @@ pub struct StoreRequest {
 }
 
 impl StoreRequest {
-    /// A request, and where its answers come in: one from each thread it is sent to.
+    /// Makes such requests, and says where the answers come in: one from each thread asked.
     #[must_use]
-    pub fn new(
+    pub fn maker(
         store: &str,
         from: &[u8],
         to: Option<&[u8]>,

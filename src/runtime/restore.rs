@@ -66,7 +66,7 @@ pub enum Work {
 /// A task's stores and the directory they are in, locked.
 pub struct OpenStores {
     /// The stores.
-    pub stores: TaskStores,
+    pub stores: Box<TaskStores>,
     /// Keeps the task's directory ours; `None` where nothing is on disk.
     pub directory: Option<TaskDirectory>,
 }
@@ -111,6 +111,12 @@ struct Job {
     open: Vec<Log>,
     restored: u64,
     started: Instant,
+}
+
+/// A task that could not be opened, and its stores if they were.
+struct Unopened {
+    error: RuntimeError,
+    stores: Option<OpenStores>,
 }
 
 /// A changelog being read.
@@ -222,11 +228,15 @@ impl<C: Cluster> StateUpdater<C> {
     fn begin(&mut self, task: TaskId, stores: Option<OpenStores>) {
         match self.open(task, stores) {
             Ok(job) => self.jobs.push(job),
-            Err((error, stores)) if is_passing(&error) => {
-                tracing::info!(%task, %error, "cannot restore yet");
-                self.waiting.push_back((task, stores, Instant::now()));
+            Err(unopened) => {
+                let Unopened { error, stores } = *unopened;
+                if is_passing(&error) {
+                    tracing::info!(%task, %error, "cannot restore yet");
+                    self.waiting.push_back((task, stores, Instant::now()));
+                } else {
+                    self.answer(Done::Failed { task, error });
+                }
             }
-            Err((error, _)) => self.answer(Done::Failed { task, error }),
         }
     }
 
@@ -242,16 +252,12 @@ impl<C: Cluster> StateUpdater<C> {
     }
 
     /// Steps 1, 2 and 4.
-    fn open(
-        &mut self,
-        task: TaskId,
-        stores: Option<OpenStores>,
-    ) -> Result<Job, (RuntimeError, Option<OpenStores>)> {
+    fn open(&mut self, task: TaskId, stores: Option<OpenStores>) -> Result<Job, Box<Unopened>> {
         let plan = Arc::clone(&self.plan);
         let subtopology = plan.subtopology(task.subtopology);
         let mut stores = match stores {
             Some(stores) => stores,
-            None => self.open_stores(task).map_err(|error| (error, None))?,
+            None => self.open_stores(task).map_err(|error| Unopened { error, stores: None })?,
         };
         let wanted: Vec<(StoreIndex, &ChangelogPlan)> = subtopology
             .changelogs
@@ -261,7 +267,7 @@ impl<C: Cluster> StateUpdater<C> {
             .collect();
         match self.logs(task, &wanted, &mut stores.stores) {
             Ok(open) => Ok(Job { task, stores, open, restored: 0, started: Instant::now() }),
-            Err(error) => Err((error, Some(stores))),
+            Err(error) => Err(Box::new(Unopened { error, stores: Some(stores) })),
         }
     }
 
@@ -292,7 +298,7 @@ impl<C: Cluster> StateUpdater<C> {
             tracing::warn!(%task, store, "another layout than the topology's; it is rebuilt");
             self.shared.client().store_rebuilt(store, "layout");
         }
-        Ok(OpenStores { stores, directory: locked })
+        Ok(OpenStores { stores: Box::new(stores), directory: locked })
     }
 
     /// Steps 2 and 4: where each changelog is read from, and up to where.
@@ -426,7 +432,7 @@ impl<C: Cluster> StateUpdater<C> {
             }
             Event::AllBrokersDown(error) => tracing::warn!(%error, "restore waits for the brokers"),
             Event::Error { partition, error } => {
-                tracing::warn!(?partition, %error, "restore consumer")
+                tracing::warn!(?partition, %error, "restore consumer");
             }
             Event::EndOfPartition { .. }
             | Event::Assigned { .. }

@@ -119,7 +119,7 @@ impl StreamsHandle {
         to: Option<&[u8]>,
         limit: usize,
     ) -> Result<Entries, QueryError> {
-        let (maker, answers) = StoreRequest::new(store, from, to, limit);
+        let (maker, answers) = StoreRequest::maker(store, from, to, limit);
         let mut asked = 0;
         {
             let threads = self.links.threads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -410,7 +410,7 @@ impl<C: Cluster> Instance<C> {
         match self.opening.directory.remove_unused(self.config.state.cleanup_delay) {
             Ok(removed) if removed.is_empty() => {}
             Ok(removed) => {
-                tracing::info!(tasks = removed.join(" "), "removed the state of tasks that left")
+                tracing::info!(tasks = removed.join(" "), "removed the state of tasks that left");
             }
             Err(error) => tracing::warn!(%error, "cannot remove old state"),
         }

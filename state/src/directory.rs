@@ -111,7 +111,9 @@ impl StateDirectory {
         for entry in fs::read_dir(&self.0.path).map_err(StateError::io("read", &self.0.path))? {
             let entry = entry.map_err(StateError::io("read", &self.0.path))?;
             let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if let Some(name) = entry.file_name().to_str().filter(|name| is_directory && is_task(name)) {
+            if let Some(name) =
+                entry.file_name().to_str().filter(|name| is_directory && is_task(name))
+            {
                 tasks.push(name.to_owned());
             }
         }
@@ -171,7 +173,8 @@ impl TaskDirectory {
     /// # Errors
     /// When it cannot be moved.
     pub fn set_aside(&self) -> Result<PathBuf> {
-        let name = |number: u32| self.path.with_file_name(format!("{}.corrupt-{number}", self.task));
+        let name =
+            |number: u32| self.path.with_file_name(format!("{}.corrupt-{number}", self.task));
         let aside = (1..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0));
         fs::rename(&self.path, &aside).map_err(StateError::io("move aside", &self.path))?;
         fs::create_dir_all(&self.path).map_err(StateError::io("create", &self.path))?;
@@ -216,7 +219,10 @@ fn lock(directory: &Path) -> Result<File> {
             let _ = file.read_to_string(&mut holder);
             let holder = holder.trim();
             let holder = if holder.is_empty() { "(unknown)" } else { holder };
-            return Err(StateError::DirectoryInUse { directory: directory.to_owned(), holder: holder.to_owned() });
+            return Err(StateError::DirectoryInUse {
+                directory: directory.to_owned(),
+                holder: holder.to_owned(),
+            });
         }
         Err(TryLockError::Error(cause)) => {
             return Err(StateError::Io { action: "lock", path, cause });

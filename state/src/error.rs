@@ -24,7 +24,9 @@ pub enum StateError {
         holder: String,
     },
     /// Another thread of this process has the task open.
-    #[error("task {task} is still open in this process ({directory}); wait until it is closed and try again")]
+    #[error(
+        "task {task} is still open in this process ({directory}); wait until it is closed and try again"
+    )]
     TaskInUse {
         /// The task.
         task: String,
@@ -51,7 +53,9 @@ pub enum StateError {
         name: String,
     },
     /// A file or directory could not be read or written.
-    #[error("cannot {action} {path}: {cause}; check that the directory exists, is writable, and has room")]
+    #[error(
+        "cannot {action} {path}: {cause}; check that the directory exists, is writable, and has room"
+    )]
     Io {
         /// What was tried.
         action: &'static str,
@@ -61,7 +65,9 @@ pub enum StateError {
         cause: io::Error,
     },
     /// No room is left. What was committed stays in memory, and the call may be repeated.
-    #[error("no room for the state of task {task} in {path} ({detail}); free some, nothing is lost meanwhile")]
+    #[error(
+        "no room for the state of task {task} in {path} ({detail}); free some, nothing is lost meanwhile"
+    )]
     DiskFull {
         /// The task.
         task: String,
@@ -71,7 +77,9 @@ pub enum StateError {
         detail: String,
     },
     /// The database is damaged: it is moved aside and the task rebuilt from its changelogs.
-    #[error("the database of task {task} in {path} is damaged ({detail}); the task is rebuilt from its changelogs")]
+    #[error(
+        "the database of task {task} in {path} is damaged ({detail}); the task is rebuilt from its changelogs"
+    )]
     Corrupt {
         /// The task.
         task: String,
@@ -81,7 +89,9 @@ pub enum StateError {
         detail: String,
     },
     /// The engine failed in another way.
-    #[error("the database of task {task} in {path} failed ({detail}); close the task and open it again")]
+    #[error(
+        "the database of task {task} in {path} failed ({detail}); close the task and open it again"
+    )]
     Engine {
         /// The task.
         task: String,
@@ -102,7 +112,9 @@ pub enum StateError {
         key_bytes: usize,
     },
     /// A store that has uncommitted changes was to be restored.
-    #[error("store {store} has uncommitted changes; commit them or roll the task back before restoring it")]
+    #[error(
+        "store {store} has uncommitted changes; commit them or roll the task back before restoring it"
+    )]
     NotIdle {
         /// The store.
         store: String,

@@ -74,11 +74,13 @@ impl<B: Backend> BytesStore for LayeredStore<B> {
     }
 
     fn put(&mut self, key: &[u8], value: &[u8], timestamp: Timestamp) -> TopologyResult {
-        self.write(key, value, timestamp, false).map_err(|error| error.into_topology(&self.spec.name))
+        self.write(key, value, timestamp, false)
+            .map_err(|error| error.into_topology(&self.spec.name))
     }
 
     fn insert(&mut self, key: &[u8], value: &[u8], timestamp: Timestamp) -> TopologyResult {
-        self.write(key, value, timestamp, true).map_err(|error| error.into_topology(&self.spec.name))
+        self.write(key, value, timestamp, true)
+            .map_err(|error| error.into_topology(&self.spec.name))
     }
 
     fn delete(&mut self, key: &[u8], timestamp: Timestamp) -> TopologyResult {

@@ -25,7 +25,9 @@ mod tests {
 
     #[test]
     fn another_retention_is_the_same_layout_and_another_segment_is_not() {
-        let window = |retention_ms, segment_ms| layout_text(StoreKind::Window { window_ms: 1, retention_ms, segment_ms });
+        let window = |retention_ms, segment_ms| {
+            layout_text(StoreKind::Window { window_ms: 1, retention_ms, segment_ms })
+        };
         assert_eq!(window(10, 5), window(20, 5));
         assert_ne!(window(10, 5), window(10, 6));
         assert_eq!(window(10, 5), "window segment_ms=5");

@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn what_is_unknown_of_a_position_stays_unknown() {
-        let position = Position { offset: 5, topic_id: None, leader_epoch: None, caught_up_at_ms: -1 };
+        let position =
+            Position { offset: 5, topic_id: None, leader_epoch: None, caught_up_at_ms: -1 };
         let bytes = position.to_bytes();
         assert_eq!(bytes[9..13], [255; 4]);
         assert_eq!(Position::from_bytes(&bytes), Some(position));
@@ -136,7 +137,8 @@ mod tests {
 
     #[test]
     fn bytes_of_another_version_or_length_are_no_position() {
-        let position = Position { offset: 5, topic_id: None, leader_epoch: None, caught_up_at_ms: 0 };
+        let position =
+            Position { offset: 5, topic_id: None, leader_epoch: None, caught_up_at_ms: 0 };
         let mut bytes = position.to_bytes();
         assert_eq!(Position::from_bytes(&bytes[..36]), None);
         bytes[0] = 2;

@@ -54,7 +54,9 @@ impl SortBuffer {
         let key = |item: &Item| &bytes[item.start as usize..][..item.key_len as usize];
         self.items.sort_unstable_by(|left, right| {
             let by_prefix = left.prefix.cmp(&right.prefix);
-            by_prefix.then_with(|| key(left).cmp(key(right))).then_with(|| left.order.cmp(&right.order))
+            by_prefix
+                .then_with(|| key(left).cmp(key(right)))
+                .then_with(|| left.order.cmp(&right.order))
         });
         for (at, item) in self.items.iter().enumerate() {
             let is_older = self.items.get(at + 1).is_some_and(|next| key(next) == key(item));
@@ -62,7 +64,8 @@ impl SortBuffer {
                 continue;
             }
             let value_at = item.start as usize + item.key_len as usize;
-            let value = (item.value_len != DELETION).then(|| &bytes[value_at..][..item.value_len as usize]);
+            let value =
+                (item.value_len != DELETION).then(|| &bytes[value_at..][..item.value_len as usize]);
             each(key(item), value)?;
         }
         self.items.clear();
@@ -104,7 +107,8 @@ mod tests {
             Ok(())
         });
         assert_eq!(drained, Ok(()));
-        let expected = [(&b"a"[..], Some(&b""[..])), (b"long-key-a", Some(b"3")), (b"long-key-b", None)];
+        let expected =
+            [(&b"a"[..], Some(&b""[..])), (b"long-key-a", Some(b"3")), (b"long-key-b", None)];
         assert_eq!(seen, expected.map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))));
         assert_eq!(buffer.bytes(), 0);
     }

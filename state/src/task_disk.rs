@@ -23,7 +23,12 @@ pub(crate) struct TaskDisk {
 impl TaskDisk {
     /// Opens the database; also tells which of the stores, by their place in `specs`, were
     /// emptied because their layout is another one.
-    pub(crate) fn open(task: &str, path: &Path, engine: &Engine, specs: &[&StoreSpec]) -> Result<(Self, Vec<usize>)> {
+    pub(crate) fn open(
+        task: &str,
+        path: &Path,
+        engine: &Engine,
+        specs: &[&StoreSpec],
+    ) -> Result<(Self, Vec<usize>)> {
         let (database, emptied) = open(task, path, engine, specs)?;
         let disk = Self {
             task: task.to_owned(),
@@ -62,8 +67,14 @@ impl TaskDisk {
     }
 }
 
-fn open(task: &str, path: &Path, engine: &Engine, specs: &[&StoreSpec]) -> Result<(Database, Vec<usize>)> {
+fn open(
+    task: &str,
+    path: &Path,
+    engine: &Engine,
+    specs: &[&StoreSpec],
+) -> Result<(Database, Vec<usize>)> {
     let layouts: Vec<String> = specs.iter().map(|spec| layout_text(spec.kind)).collect();
-    let wanted = specs.iter().zip(&layouts).map(|(spec, layout)| Wanted { name: &spec.name, layout });
+    let wanted =
+        specs.iter().zip(&layouts).map(|(spec, layout)| Wanted { name: &spec.name, layout });
     Database::open(engine, task, path, &wanted.collect::<Vec<_>>())
 }

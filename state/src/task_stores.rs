@@ -25,9 +25,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tidemill_topology::error::Error as TopologyError;
+use tidemill_topology::store::StoreSpec;
 use tidemill_topology::store::bytes::{BytesStore, StoreIndex};
 use tidemill_topology::store::spec::{ChangelogEntry, Restored};
-use tidemill_topology::store::StoreSpec;
 
 use crate::backend::Batch;
 use crate::error::{Result, StateError};
@@ -178,7 +178,9 @@ impl TaskStores {
                     let family = database.column_family(&spec.name);
                     Store::Disk(LayeredStore::new(spec.clone(), family, share))
                 }
-                _ => Store::Memory(LayeredStore::new(spec.clone(), MemoryBackend::default(), share)),
+                _ => {
+                    Store::Memory(LayeredStore::new(spec.clone(), MemoryBackend::default(), share))
+                }
             });
         }
         let inputs = match &disk {
@@ -224,7 +226,9 @@ impl TaskStores {
         let count = self.stores.len();
         match self.stores.get_mut(index.0) {
             Some(store) => Ok(store.bytes_store()),
-            None => Err(TopologyError::wiring(format!("store {} of a task that has {count}", index.0))),
+            None => {
+                Err(TopologyError::wiring(format!("store {} of a task that has {count}", index.0)))
+            }
         }
     }
 
@@ -367,7 +371,9 @@ impl TaskStores {
             if store.write_set.has_unapplied() {
                 store.write_set.write_unapplied(&mut batch.store(&store.spec().name)?);
             }
-            if let Some(position) = positions.committed.filter(|_| positions.committed != positions.applied) {
+            if let Some(position) =
+                positions.committed.filter(|_| positions.committed != positions.applied)
+            {
                 batch.position(&store.spec().name, &position);
             }
         }
@@ -454,7 +460,12 @@ impl TaskStores {
         Ok(count)
     }
 
-    fn put_restored(&mut self, index: StoreIndex, buffer: &mut SortBuffer, next: Option<&Position>) -> Result {
+    fn put_restored(
+        &mut self,
+        index: StoreIndex,
+        buffer: &mut SortBuffer,
+        next: Option<&Position>,
+    ) -> Result {
         let written = put_restored(&mut self.stores[index.0], self.disk.as_ref(), buffer, next);
         self.note_write(written)
     }

@@ -8,15 +8,19 @@ use super::run::Run;
 /// Where a run falls short of the file; nothing where it agrees.
 pub fn differences(golden: &Golden, run: &Run) -> Vec<String> {
     let mut problems = Vec::new();
-    let lenient = matches!(golden.scenario.as_str(), "stream_stream_join_left" | "stream_stream_join_outer");
+    let lenient =
+        matches!(golden.scenario.as_str(), "stream_stream_join_left" | "stream_stream_join_outer");
     if lenient {
         unmatched_differences(golden, run, &mut problems);
     }
     let exact = golden.params.text("emit_order") == "exact";
     for (at, (want, got)) in golden.steps.iter().zip(&run.steps).enumerate() {
         let kept = |emits: &[Emit]| {
-            let mut emits: Vec<Emit> =
-                emits.iter().filter(|emit| !(lenient && is_unmatched(emit))).map(comparable).collect();
+            let mut emits: Vec<Emit> = emits
+                .iter()
+                .filter(|emit| !(lenient && is_unmatched(emit)))
+                .map(comparable)
+                .collect();
             if !exact {
                 // The records of one topic and key stay in their order; beyond that it is a set.
                 emits.sort_by_cached_key(|emit| (emit.topic.clone(), text(&emit.key)));
@@ -25,7 +29,8 @@ pub fn differences(golden: &Golden, run: &Run) -> Vec<String> {
         };
         let (mut wanted, gotten) = (kept(&want.emits), kept(&got.emits));
         for (wanted, gotten) in wanted.iter_mut().zip(&gotten) {
-            let is_lost = wanted.key.is_null() && wanted.value_hex.as_ref().is_none_or(Value::is_null);
+            let is_lost =
+                wanted.key.is_null() && wanted.value_hex.as_ref().is_none_or(Value::is_null);
             if wanted.topic == "dlq" && gotten.topic == "dlq" && is_lost && wanted.value.is_null() {
                 // Kafka lost the raw record: either is right.
                 wanted.key.clone_from(&gotten.key);
@@ -54,7 +59,10 @@ pub fn differences(golden: &Golden, run: &Run) -> Vec<String> {
         }
     }
     if run.dropped_records_total != golden.dropped_records_total {
-        problems.push(format!("dropped {} in all, not {}", run.dropped_records_total, golden.dropped_records_total));
+        problems.push(format!(
+            "dropped {} in all, not {}",
+            run.dropped_records_total, golden.dropped_records_total
+        ));
     }
     problems
 }
@@ -67,7 +75,9 @@ fn unmatched_differences(golden: &Golden, run: &Run, problems: &mut Vec<String>)
             .enumerate()
             .flat_map(|(at, emits)| emits.iter().map(move |emit| (at, emit)))
             .filter(|(_, emit)| is_unmatched(emit))
-            .map(|(at, emit)| (format!("{}|{}|{}|{}", emit.topic, emit.key, emit.value, emit.timestamp), at, emit))
+            .map(|(at, emit)| {
+                (format!("{}|{}|{}|{}", emit.topic, emit.key, emit.value, emit.timestamp), at, emit)
+            })
             .collect()
     }
     let mut got = listed(run.steps.iter().map(|step| &step.emits));
@@ -81,7 +91,8 @@ fn unmatched_differences(golden: &Golden, run: &Run, problems: &mut Vec<String>)
     }
     let matched_from = |at: usize, part: &str| {
         golden.steps.iter().skip(at).flat_map(|step| &step.emits).any(|emit| {
-            !is_unmatched(emit) && emit.value.as_str().unwrap_or_default().split('/').any(|other| other == part)
+            !is_unmatched(emit)
+                && emit.value.as_str().unwrap_or_default().split('/').any(|other| other == part)
         })
     };
     let waits = |part: &str| {
@@ -89,7 +100,8 @@ fn unmatched_differences(golden: &Golden, run: &Run, problems: &mut Vec<String>)
         waiting.flat_map(|(_, rows)| rows).any(|row| row[1] == *part)
     };
     for (what, at, emit) in got {
-        let part = emit.value.as_str().and_then(|value| value.split('/').find(|part| *part != "null"));
+        let part =
+            emit.value.as_str().and_then(|value| value.split('/').find(|part| *part != "null"));
         if !part.is_some_and(|part| waits(part) || matched_from(at, part)) {
             problems.push(format!("step {at}: {what} is not to come out unmatched"));
         }
@@ -116,14 +128,21 @@ fn comparable(emit: &Emit) -> Emit {
 
 fn text(value: &Value) -> String {
     match value {
-        Value::Object(windowed) => format!("{} {} {}", windowed["key"], windowed["start"], windowed["end"]),
+        Value::Object(windowed) => {
+            format!("{} {} {}", windowed["key"], windowed["start"], windowed["end"])
+        }
         other => other.to_string(),
     }
 }
 
 fn list(emits: &[Emit]) -> String {
     let shown = |emit: &Emit| {
-        let headers = emit.headers.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",");
+        let headers = emit
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect::<Vec<_>>()
+            .join(",");
         let value = emit.value_hex.as_ref().unwrap_or(&emit.value);
         format!("{} {}: {value} @{} [{headers}]", emit.topic, text(&emit.key), emit.timestamp)
     };

@@ -40,30 +40,46 @@ fn differences(file: &Value, topology: &Topology) -> Vec<String> {
     let description = topology.describe();
     let mut problems = Vec::new();
     let (want, got) = (file["describe"].as_str().unwrap_or_default(), description.to_string());
-    let line = want.lines().map(in_order).zip(got.lines().map(in_order)).find(|(want, got)| want != got);
+    let line =
+        want.lines().map(in_order).zip(got.lines().map(in_order)).find(|(want, got)| want != got);
     if let Some((want, got)) = line {
-        problems.push(format!("the text says {got:?}, not {want:?}\n{}", description));
+        problems.push(format!("the text says {got:?}, not {want:?}\n{description}"));
     } else if want.lines().count() != got.lines().count() {
-        problems.push(format!("the text has {} lines, not {}", got.lines().count(), want.lines().count()));
+        problems.push(format!(
+            "the text has {} lines, not {}",
+            got.lines().count(),
+            want.lines().count()
+        ));
     }
     let empty = Vec::new();
     let subtopologies = file["subtopologies"].as_array().unwrap_or(&empty);
     if subtopologies.len() != topology.subtopologies().len() {
-        problems.push(format!("{} subtopologies, not {}", topology.subtopologies().len(), subtopologies.len()));
+        problems.push(format!(
+            "{} subtopologies, not {}",
+            topology.subtopologies().len(),
+            subtopologies.len()
+        ));
     }
     for (want, subtopology) in subtopologies.iter().zip(topology.subtopologies()) {
         let id = want["id"].as_u64().unwrap_or_default();
         if u64::from(subtopology.id.0) != id {
             problems.push(format!("subtopology {id} has the number {}", subtopology.id.0));
         }
-        let stores: Vec<String> = topology.stores(subtopology).into_iter().map(|store| store.name).collect();
+        let stores: Vec<String> =
+            topology.stores(subtopology).into_iter().map(|store| store.name).collect();
         if sorted(stores.clone()) != want["stores"] {
-            problems.push(format!("subtopology {id} has the stores {stores:?}, not {}", want["stores"]));
+            problems.push(format!(
+                "subtopology {id} has the stores {stores:?}, not {}",
+                want["stores"]
+            ));
         }
         let topics = topics(topology, subtopology.id.0);
         for (kind, topics) in topics {
             if topics != want["topics"][kind] {
-                problems.push(format!("subtopology {id}: {kind} {topics}, not {}", want["topics"][kind]));
+                problems.push(format!(
+                    "subtopology {id}: {kind} {topics}, not {}",
+                    want["topics"][kind]
+                ));
             }
         }
     }
@@ -72,7 +88,8 @@ fn differences(file: &Value, topology: &Topology) -> Vec<String> {
 
 /// A line whose lists are sorted: their order is an accident of Java's hash sets.
 fn in_order(line: &str) -> String {
-    let mut words: Vec<&str> = line.split(|c: char| " ,[]()".contains(c)).filter(|word| !word.is_empty()).collect();
+    let mut words: Vec<&str> =
+        line.split(|c: char| " ,[]()".contains(c)).filter(|word| !word.is_empty()).collect();
     words.sort_unstable();
     words.join(" ")
 }
@@ -86,8 +103,11 @@ fn sorted(mut names: Vec<String>) -> Value {
 /// The topics of a subtopology as the files list them.
 fn topics(topology: &Topology, id: u32) -> BTreeMap<&'static str, Value> {
     let subtopology = topology.subtopology(SubtopologyId(id)).expect("one of the topology's own");
-    let full = |name: &str, internal: bool| if internal { format!("golden-{name}") } else { name.to_owned() };
-    let sources = subtopology.sources.iter().map(|topic| full(&topic.name, topic.internal)).collect();
+    let full = |name: &str, internal: bool| {
+        if internal { format!("golden-{name}") } else { name.to_owned() }
+    };
+    let sources =
+        subtopology.sources.iter().map(|topic| full(&topic.name, topic.internal)).collect();
     let internal_names: Vec<String> =
         topology.repartition_topics().map(|topic| topic.name.to_string()).collect();
     let sinks = topology
@@ -105,7 +125,8 @@ fn topics(topology: &Topology, id: u32) -> BTreeMap<&'static str, Value> {
         let mut config = json!(topic.config);
         let list = match topic.kind {
             InternalTopicKind::Repartition => {
-                let declared = topology.repartition_topics().find(|declared| declared.name == topic.name);
+                let declared =
+                    topology.repartition_topics().find(|declared| declared.name == topic.name);
                 if let Some(partitions) = declared.and_then(|declared| declared.partitions) {
                     config["(partitions)"] = json!(partitions);
                 }
@@ -117,7 +138,8 @@ fn topics(topology: &Topology, id: u32) -> BTreeMap<&'static str, Value> {
     }
     for store in topology.stores(subtopology) {
         if let Some(source) = store.changelog_source {
-            changelogs[source] = json!({"cleanup.policy": "compact", "message.timestamp.type": "CreateTime"});
+            changelogs[source] =
+                json!({"cleanup.policy": "compact", "message.timestamp.type": "CreateTime"});
         }
     }
     BTreeMap::from([
@@ -161,7 +183,10 @@ fn enrich_and_count(builder: &StreamsBuilder) {
 
 fn two_aggregates(builder: &StreamsBuilder) {
     let x = builder.stream("in", texts()).select_key(|_, v| v.clone());
-    x.group_by_key(grouped()).count(Materialized::named("c1", I64)).to_stream().to("out1", counts());
+    x.group_by_key(grouped())
+        .count(Materialized::named("c1", I64))
+        .to_stream()
+        .to("out1", counts());
     x.group_by_key(grouped())
         .windowed_by(TimeWindows::of(Duration::from_secs(60)).grace(Duration::from_secs(10)))
         .count(Materialized::named("c2", I64))
@@ -250,7 +275,12 @@ impl Processor<String, String> for Idle {
 
 fn global_and_processor(builder: &StreamsBuilder) {
     let assets = builder.global_table("assets", texts(), kept("assets-store"));
-    builder.add_global_store(Stores::key_value("limits-store", Utf8, Utf8), "limits", texts(), || Idle);
+    builder.add_global_store(
+        Stores::key_value("limits-store", Utf8, Utf8),
+        "limits",
+        texts(),
+        || Idle,
+    );
     builder.add_state_store(Stores::key_value("book", Utf8, Utf8));
     let by_asset = |name: &str| Repartitioned::with(Utf8, Utf8).named(name).partitions(6);
     let sink = || Produced::with(Utf8, Utf8);

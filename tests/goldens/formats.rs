@@ -46,7 +46,9 @@ fn format(row: &Value) -> Option<String> {
     let key = Windowed { key: of["key"].as_str().unwrap_or_default().to_owned(), window };
     let mut bytes = Vec::new();
     match row["format"].as_str()? {
-        "time_windowed_topic_key" => TimeWindowed::new(Utf8, window.end - window.start).serialize(&key, &mut bytes),
+        "time_windowed_topic_key" => {
+            TimeWindowed::new(Utf8, window.end - window.start).serialize(&key, &mut bytes)
+        }
         "session_windowed_topic_key" => SessionWindowed(Utf8).serialize(&key, &mut bytes),
         _ => return None,
     }

@@ -11,7 +11,10 @@
 //!
 //! Read [`golden`] (a file), [`scenarios`] (its topology), [`run`] and [`compare`].
 
-#![allow(clippy::print_stdout, reason = "a test target without the standard harness reports itself")]
+#![allow(
+    clippy::print_stdout,
+    reason = "a test target without the standard harness reports itself"
+)]
 
 mod compare;
 mod describe;
@@ -33,7 +36,8 @@ fn main() -> ExitCode {
     let folder = env::var_os("TIDEMILL_GOLDENS").map_or(home, PathBuf::from);
     let filter = env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let filter = filter.or_else(|| env::var("TIDEMILL_GOLDENS_ONLY").ok()).unwrap_or_default();
-    let passes = env::var("TIDEMILL_GOLDENS_PASSES").unwrap_or_else(|_| "memory,rocksdb,crash".to_owned());
+    let passes =
+        env::var("TIDEMILL_GOLDENS_PASSES").unwrap_or_else(|_| "memory,rocksdb,crash".to_owned());
     let passes: Vec<Pass> = passes.split(',').map(Pass::named).collect();
     let out = env::var_os("TIDEMILL_GOLDENS_OUT").map(PathBuf::from);
 
@@ -68,12 +72,15 @@ fn check(path: &Path, name: &str, passes: &[Pass], out: Option<&Path>) -> Vec<St
         Ok(text) => text,
         Err(error) => return vec![format!("cannot be read: {error}")],
     };
-    let group = path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let group =
+        path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     match group.as_deref() {
         Some("describe") => describe::check(&text),
         Some("formats") => formats::check(name, &text),
         _ => match serde_json::from_str::<Golden>(&text) {
-            Ok(golden) => passes.iter().flat_map(|pass| check_scenario(&golden, *pass, name, out)).collect(),
+            Ok(golden) => {
+                passes.iter().flat_map(|pass| check_scenario(&golden, *pass, name, out)).collect()
+            }
             Err(error) => vec![format!("is no golden file: {error}")],
         },
     }

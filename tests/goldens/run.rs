@@ -28,7 +28,9 @@ impl Pass {
             "memory" => Self::Memory,
             "rocksdb" => Self::RocksDb,
             "crash" => Self::Crash,
-            _ => panic!("TIDEMILL_GOLDENS_PASSES names {name}; there are memory, rocksdb and crash"),
+            _ => {
+                panic!("TIDEMILL_GOLDENS_PASSES names {name}; there are memory, rocksdb and crash")
+            }
         }
     }
 }
@@ -72,7 +74,8 @@ impl Run {
 /// Runs all steps; an error is a problem of the scenario or of Tidemill.
 pub fn run(golden: &Golden, pass: Pass) -> Result<Run, String> {
     let scenario = scenarios::build(&golden.scenario, &golden.params)?;
-    let directory = tempfile::tempdir().map_err(|error| format!("no temporary directory: {error}"))?;
+    let directory =
+        tempfile::tempdir().map_err(|error| format!("no temporary directory: {error}"))?;
     let mut builder = TopologyTestDriver::builder()
         .application_id("golden")
         .wall_clock(Timestamp::new(golden.params.ms("initial_wall_clock_ms")))
@@ -89,7 +92,9 @@ pub fn run(golden: &Golden, pass: Pass) -> Result<Run, String> {
     let mut wall_clock_ms = 0;
     let mut committed = 0;
     for (at, step) in golden.steps.iter().enumerate() {
-        steps.push(run_step(&driver, &scenario, step).map_err(|error| format!("step {at}: {error}"))?);
+        steps.push(
+            run_step(&driver, &scenario, step).map_err(|error| format!("step {at}: {error}"))?,
+        );
         wall_clock_ms += step.advance_wall_clock_ms.unwrap_or(0);
         if pass != Pass::Crash {
             continue;
@@ -99,11 +104,12 @@ pub fn run(golden: &Golden, pass: Pass) -> Result<Run, String> {
             driver.commit().map_err(|error| format!("commit after step {at}: {error}"))?;
             committed = at + 1;
         }
-        let may_crash = scenario.wall_clock_interval_ms.is_none_or(|ms| wall_clock_ms.is_multiple_of(ms));
+        let may_crash =
+            scenario.wall_clock_interval_ms.is_none_or(|ms| wall_clock_ms.is_multiple_of(ms));
         if may_crash && random.one_in(6) {
             driver.restart().map_err(|error| format!("restart after step {at}: {error}"))?;
-            for again in committed..=at {
-                steps[again] = run_step(&driver, &scenario, &golden.steps[again])
+            for (again, step) in steps.iter_mut().enumerate().take(at + 1).skip(committed) {
+                *step = run_step(&driver, &scenario, &golden.steps[again])
                     .map_err(|error| format!("step {again} after a crash: {error}"))?;
             }
         }
@@ -111,13 +117,19 @@ pub fn run(golden: &Golden, pass: Pass) -> Result<Run, String> {
     let stores = scenario
         .stores
         .iter()
-        .map(|(name, rows)| Ok((name.clone(), rows(&driver, name).map_err(|error| error.to_string())?)))
+        .map(|(name, rows)| {
+            Ok((name.clone(), rows(&driver, name).map_err(|error| error.to_string())?))
+        })
         .collect::<Result<_, String>>()?;
     let dropped_records_total = steps.iter().map(|step| step.dropped).sum();
     Ok(Run { steps, stores, dropped_records_total })
 }
 
-fn run_step(driver: &TopologyTestDriver, scenario: &Scenario, step: &Step) -> tidemill::driver::Result<StepRun> {
+fn run_step(
+    driver: &TopologyTestDriver,
+    scenario: &Scenario,
+    step: &Step,
+) -> tidemill::driver::Result<StepRun> {
     let before = driver.dropped_total();
     if let Some(pipe) = &step.pipe {
         run_pipe(driver, pipe)?;

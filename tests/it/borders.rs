@@ -21,10 +21,7 @@ struct Source {
 
 impl Source {
     fn new(path: &str, text: &str) -> Self {
-        Source {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
+        Source { path: path.to_owned(), text: text.to_owned() }
     }
 
     fn is_in(&self, rooms: &[&str]) -> bool {
@@ -36,21 +33,12 @@ impl Source {
 type Rule = fn(&Source) -> Vec<String>;
 
 const RULES: [(&str, Rule); 9] = [
-    (
-        "topology is pure: no clock, file, environment, thread, network or randomness",
-        impurity,
-    ),
+    ("topology is pure: no clock, file, environment, thread, network or randomness", impurity),
     ("imports go one way: src, state, topology", upward_import),
     ("a vendor has one place", misplaced_vendor),
     ("the exchange uses the public API alone", inside_knowledge),
-    (
-        "the exchange is used by the command line alone",
-        use_of_the_exchange,
-    ),
-    (
-        "unsafe is for the module that speaks librdkafka's C interface",
-        misplaced_unsafe,
-    ),
+    ("the exchange is used by the command line alone", use_of_the_exchange),
+    ("unsafe is for the module that speaks librdkafka's C interface", misplaced_unsafe),
     ("a file starts with what it is", missing_doc),
     ("a file is one noun", overlong),
     ("what is written is finished", unfinished),
@@ -72,10 +60,7 @@ fn impurity(source: &Source) -> Vec<String> {
         return Vec::new();
     }
     let code = Code::without_tests(&source.text);
-    IMPURE
-        .iter()
-        .filter_map(|word| code.line_with(word))
-        .collect()
+    IMPURE.iter().filter_map(|word| code.line_with(word)).collect()
 }
 
 fn upward_import(source: &Source) -> Vec<String> {
@@ -87,10 +72,7 @@ fn upward_import(source: &Source) -> Vec<String> {
         &[]
     };
     let code = Code::of(&source.text);
-    above
-        .iter()
-        .filter_map(|name| code.line_using(name))
-        .collect()
+    above.iter().filter_map(|name| code.line_using(name)).collect()
 }
 
 fn misplaced_vendor(source: &Source) -> Vec<String> {
@@ -108,11 +90,7 @@ fn misplaced_vendor(source: &Source) -> Vec<String> {
     ];
     let code = Code::of(&source.text);
     let misplaced = |(vendor, places): &(&str, &[&str])| {
-        if source.is_in(places) {
-            None
-        } else {
-            code.line_using(vendor)
-        }
+        if source.is_in(places) { None } else { code.line_using(vendor) }
     };
     PLACES.iter().filter_map(misplaced).collect()
 }
@@ -130,10 +108,7 @@ fn inside_knowledge(source: &Source) -> Vec<String> {
         return Vec::new();
     }
     let code = Code::of(&source.text);
-    INSIDES
-        .iter()
-        .filter_map(|room| code.line_with(room))
-        .collect()
+    INSIDES.iter().filter_map(|room| code.line_with(room)).collect()
 }
 
 fn use_of_the_exchange(source: &Source) -> Vec<String> {
@@ -152,40 +127,22 @@ fn misplaced_unsafe(source: &Source) -> Vec<String> {
     if source.is_in(&["src/kafka/"]) {
         return Vec::new();
     }
-    Code::of(&source.text)
-        .line_with("unsafe")
-        .into_iter()
-        .collect()
+    Code::of(&source.text).line_with("unsafe").into_iter().collect()
 }
 
 fn missing_doc(source: &Source) -> Vec<String> {
-    let first = source
-        .text
-        .lines()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or_default();
-    if first.starts_with("//! ") {
-        Vec::new()
-    } else {
-        vec![format!("line 1: {first}")]
-    }
+    let first = source.text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    if first.starts_with("//! ") { Vec::new() } else { vec![format!("line 1: {first}")] }
 }
 
 fn overlong(source: &Source) -> Vec<String> {
     let lines = source.text.lines().count();
-    if lines > MOST_LINES {
-        vec![format!("{lines} lines")]
-    } else {
-        Vec::new()
-    }
+    if lines > MOST_LINES { vec![format!("{lines} lines")] } else { Vec::new() }
 }
 
 fn unfinished(source: &Source) -> Vec<String> {
     let code = Code::of(&source.text);
-    ["todo!", "unimplemented!"]
-        .iter()
-        .filter_map(|word| code.line_with(word))
-        .collect()
+    ["todo!", "unimplemented!"].iter().filter_map(|word| code.line_with(word)).collect()
 }
 
 fn root() -> &'static Path {
@@ -221,10 +178,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 
 /// Asserts that `rule` objects to a file of this path with this text.
 fn assert_breaks(rule: Rule, path: &str, text: &str) {
-    assert!(
-        !rule(&Source::new(path, text)).is_empty(),
-        "nothing was found in {path}: {text}"
-    );
+    assert!(!rule(&Source::new(path, text)).is_empty(), "nothing was found in {path}: {text}");
 }
 
 /// Asserts that `rule` has nothing against it.
@@ -236,11 +190,7 @@ fn assert_keeps(rule: Rule, path: &str, text: &str) {
 #[test]
 fn every_file_keeps_the_borders() {
     let sources = sources();
-    assert!(
-        sources.len() > 3,
-        "only {} source files were found",
-        sources.len()
-    );
+    assert!(sources.len() > 3, "only {} source files were found", sources.len());
     let mut broken = Vec::new();
     for source in &sources {
         for (name, rule) in RULES {
@@ -249,30 +199,14 @@ fn every_file_keeps_the_borders() {
             }
         }
     }
-    assert!(
-        broken.is_empty(),
-        "{} borders crossed:\n{}",
-        broken.len(),
-        broken.join("\n")
-    );
+    assert!(broken.is_empty(), "{} borders crossed:\n{}", broken.len(), broken.join("\n"));
 }
 
 #[test]
 fn manifests_let_no_vendor_into_the_lower_rooms() {
     // A crate that is no dependency cannot be used at all.
     let lower = [
-        (
-            "topology",
-            &[
-                "rdkafka",
-                "rocksdb",
-                "prometheus",
-                "hyper",
-                "tokio",
-                "rand",
-                "libc",
-            ][..],
-        ),
+        ("topology", &["rdkafka", "rocksdb", "prometheus", "hyper", "tokio", "rand", "libc"][..]),
         ("state", &["rdkafka", "prometheus", "hyper", "tokio"][..]),
     ];
     for (room, vendors) in lower {
@@ -285,10 +219,7 @@ fn manifests_let_no_vendor_into_the_lower_rooms() {
         assert!(found.is_empty(), "{room} depends on {found:?}");
     }
     let topology = fs::read_to_string(root().join("topology/Cargo.toml")).expect("a manifest");
-    assert!(
-        !dependencies(&topology).contains(&"tidemill-state"),
-        "topology depends on state"
-    );
+    assert!(!dependencies(&topology).contains(&"tidemill-state"), "topology depends on state");
 }
 
 /// The names in a manifest's `[dependencies]`.
@@ -298,11 +229,7 @@ fn dependencies(manifest: &str) -> Vec<&str> {
         .skip_while(|line| line.trim() != "[dependencies]")
         .skip(1)
         .take_while(|line| !line.starts_with('['))
-        .filter_map(|line| {
-            line.split(['.', ' ', '='])
-                .next()
-                .filter(|name| !name.is_empty())
-        })
+        .filter_map(|line| line.split(['.', ' ', '=']).next().filter(|name| !name.is_empty()))
         .collect()
 }
 
@@ -325,16 +252,8 @@ fn an_impure_topology_is_found() {
         assert_breaks(impurity, "topology/src/x.rs", line);
         assert_keeps(impurity, "src/runtime/x.rs", line);
     }
-    assert_keeps(
-        impurity,
-        "topology/src/x.rs",
-        "// Instant::now() would differ in a replay.",
-    );
-    assert_keeps(
-        impurity,
-        "topology/src/x.rs",
-        "let instant = record.timestamp; offs::of(x);",
-    );
+    assert_keeps(impurity, "topology/src/x.rs", "// Instant::now() would differ in a replay.");
+    assert_keeps(impurity, "topology/src/x.rs", "let instant = record.timestamp; offs::of(x);");
     assert_keeps(
         impurity,
         "topology/src/x.rs",
@@ -344,136 +263,48 @@ fn an_impure_topology_is_found() {
 
 #[test]
 fn an_upward_import_is_found() {
-    assert_breaks(
-        upward_import,
-        "topology/src/x.rs",
-        "use tidemill_state::Store;",
-    );
+    assert_breaks(upward_import, "topology/src/x.rs", "use tidemill_state::Store;");
     assert_breaks(upward_import, "state/src/x.rs", "use tidemill::Streams;");
-    assert_keeps(
-        upward_import,
-        "state/src/x.rs",
-        "use tidemill_topology::Record;",
-    );
+    assert_keeps(upward_import, "state/src/x.rs", "use tidemill_topology::Record;");
     assert_keeps(upward_import, "src/x.rs", "use tidemill_state::Store;");
 }
 
 #[test]
 fn a_vendor_outside_its_place_is_found() {
-    assert_breaks(
-        misplaced_vendor,
-        "src/runtime/x.rs",
-        "use rdkafka::Message;",
-    );
-    assert_breaks(
-        misplaced_vendor,
-        "src/runtime/x.rs",
-        "let x = ::rdkafka_sys::f();",
-    );
-    assert_breaks(
-        misplaced_vendor,
-        "state/src/cache.rs",
-        "fn f(db: &rocksdb::DB) {}",
-    );
-    assert_breaks(
-        misplaced_vendor,
-        "src/runtime/x.rs",
-        "use prometheus::Counter;",
-    );
-    assert_breaks(
-        misplaced_vendor,
-        "src/metrics/mod.rs",
-        "use hyper::Request;",
-    );
-    assert_breaks(
-        misplaced_vendor,
-        "src/runtime/thread.rs",
-        "tokio::spawn(f());",
-    );
-    assert_keeps(
-        misplaced_vendor,
-        "src/kafka/librdkafka/client.rs",
-        "use rdkafka::Message;",
-    );
-    assert_keeps(
-        misplaced_vendor,
-        "state/src/rocksdb/mod.rs",
-        "use rocksdb::DB;",
-    );
+    assert_breaks(misplaced_vendor, "src/runtime/x.rs", "use rdkafka::Message;");
+    assert_breaks(misplaced_vendor, "src/runtime/x.rs", "let x = ::rdkafka_sys::f();");
+    assert_breaks(misplaced_vendor, "state/src/cache.rs", "fn f(db: &rocksdb::DB) {}");
+    assert_breaks(misplaced_vendor, "src/runtime/x.rs", "use prometheus::Counter;");
+    assert_breaks(misplaced_vendor, "src/metrics/mod.rs", "use hyper::Request;");
+    assert_breaks(misplaced_vendor, "src/runtime/thread.rs", "tokio::spawn(f());");
+    assert_keeps(misplaced_vendor, "src/kafka/librdkafka/client.rs", "use rdkafka::Message;");
+    assert_keeps(misplaced_vendor, "state/src/rocksdb/mod.rs", "use rocksdb::DB;");
     // A module of ours of the same name.
-    assert_keeps(
-        misplaced_vendor,
-        "state/src/lib.rs",
-        "pub use crate::rocksdb::Database;",
-    );
-    assert_keeps(
-        misplaced_vendor,
-        "src/x.rs",
-        "/// Like `rdkafka::Message`.\nstruct X;",
-    );
+    assert_keeps(misplaced_vendor, "state/src/lib.rs", "pub use crate::rocksdb::Database;");
+    assert_keeps(misplaced_vendor, "src/x.rs", "/// Like `rdkafka::Message`.\nstruct X;");
 }
 
 #[test]
 fn inside_knowledge_of_the_exchange_is_found() {
-    assert_breaks(
-        inside_knowledge,
-        "src/exchange/book.rs",
-        "use crate::runtime::Task;",
-    );
-    assert_breaks(
-        inside_knowledge,
-        "src/exchange/book.rs",
-        "use tidemill_state::Cache;",
-    );
-    assert_keeps(
-        inside_knowledge,
-        "src/exchange/book.rs",
-        "use crate::exchange::Price;",
-    );
-    assert_keeps(
-        inside_knowledge,
-        "src/runtime/task.rs",
-        "use crate::kafka::Offset;",
-    );
+    assert_breaks(inside_knowledge, "src/exchange/book.rs", "use crate::runtime::Task;");
+    assert_breaks(inside_knowledge, "src/exchange/book.rs", "use tidemill_state::Cache;");
+    assert_keeps(inside_knowledge, "src/exchange/book.rs", "use crate::exchange::Price;");
+    assert_keeps(inside_knowledge, "src/runtime/task.rs", "use crate::kafka::Offset;");
 }
 
 #[test]
 fn a_use_of_the_exchange_by_the_runtime_is_found() {
-    assert_breaks(
-        use_of_the_exchange,
-        "src/runtime/x.rs",
-        "use crate::exchange::Book;",
-    );
-    assert_keeps(
-        use_of_the_exchange,
-        "src/cli/run.rs",
-        "use crate::exchange::topology;",
-    );
+    assert_breaks(use_of_the_exchange, "src/runtime/x.rs", "use crate::exchange::Book;");
+    assert_keeps(use_of_the_exchange, "src/cli/run.rs", "use crate::exchange::topology;");
     assert_keeps(use_of_the_exchange, "src/lib.rs", "pub mod exchange;");
-    assert_keeps(
-        use_of_the_exchange,
-        "src/metrics/x.rs",
-        "use super::exchange::Counters;",
-    );
+    assert_keeps(use_of_the_exchange, "src/metrics/x.rs", "use super::exchange::Counters;");
 }
 
 #[test]
 fn unsafe_outside_the_kafka_border_is_found() {
-    assert_breaks(
-        misplaced_unsafe,
-        "state/src/x.rs",
-        "let x = unsafe { *pointer };",
-    );
-    assert_keeps(
-        misplaced_unsafe,
-        "src/kafka/librdkafka/x.rs",
-        "unsafe { f() }",
-    );
-    assert_keeps(
-        misplaced_unsafe,
-        "src/x.rs",
-        "// unsafe\n#![deny(unsafe_code)]\nf(\"unsafe\");",
-    );
+    assert_breaks(misplaced_unsafe, "state/src/x.rs", "let x = unsafe { *pointer };");
+    assert_keeps(misplaced_unsafe, "src/kafka/librdkafka/x.rs", "unsafe { f() }");
+    assert_keeps(misplaced_unsafe, "src/x.rs", "// unsafe\n#![deny(unsafe_code)]\nf(\"unsafe\");");
 }
 
 #[test]

@@ -29,17 +29,11 @@ fn a_record_comes_back_as_it_was_sent() {
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].partition, found[0].offset), (1, 0));
     assert_eq!((&found[0].key, &found[0].value), (&sent.key, &sent.value));
-    assert_eq!(
-        (found[0].timestamp, &found[0].headers),
-        (1_700_000_000_123, &sent.headers)
-    );
+    assert_eq!((found[0].timestamp, &found[0].headers), (1_700_000_000_123, &sent.headers));
     assert_eq!(found[0].header("a"), Some(Some(&b"1"[..])));
     assert_eq!(watermarks(&bootstrap, &topic), [(0, 0), (0, 1)]);
     assert_eq!(topics(&bootstrap, &topic), std::slice::from_ref(&topic));
-    assert_eq!(
-        committed(&bootstrap, &unique("group"), &topic),
-        [None, None]
-    );
+    assert_eq!(committed(&bootstrap, &unique("group"), &topic), [None, None]);
     delete_topic(&bootstrap, &topic);
 }
 
@@ -55,12 +49,8 @@ fn an_aborted_transaction_is_not_read() {
         .expect("a producer");
     producer.init_transactions(LIMIT).expect("a coordinator");
     for (text, keep) in [("dropped", false), ("kept", true)] {
-        producer
-            .begin_transaction()
-            .expect("no transaction is open");
-        producer
-            .send(BaseRecord::<(), str>::to(&topic).payload(text))
-            .expect("room for a record");
+        producer.begin_transaction().expect("no transaction is open");
+        producer.send(BaseRecord::<(), str>::to(&topic).payload(text)).expect("room for a record");
         producer.flush(LIMIT).expect("delivery");
         match keep {
             true => producer.commit_transaction(LIMIT).expect("a commit"),
@@ -68,10 +58,7 @@ fn an_aborted_transaction_is_not_read() {
         }
     }
     let found = read_committed(&bootstrap, &topic);
-    assert_eq!(
-        found.iter().map(Received::text).collect::<Vec<_>>(),
-        ["kept"]
-    );
+    assert_eq!(found.iter().map(Received::text).collect::<Vec<_>>(), ["kept"]);
 }
 
 #[test]
@@ -84,10 +71,7 @@ fn a_killed_broker_comes_back_with_its_records() {
     cluster.restart(1);
     produce_lines(&bootstrap, "orders", ["three"]);
     let found = read_until(&bootstrap, "orders", 3, LIMIT);
-    assert_eq!(
-        found.iter().map(Received::text).collect::<Vec<_>>(),
-        ["one", "two", "three"]
-    );
+    assert_eq!(found.iter().map(Received::text).collect::<Vec<_>>(), ["one", "two", "three"]);
     cluster.stop(1);
     cluster.restart(1);
     assert_eq!(read_until(&bootstrap, "orders", 3, LIMIT), found);
@@ -118,17 +102,9 @@ fn three_brokers_lose_nothing_with_one_of_them() {
     let bootstrap = cluster.bootstrap();
     create_topic(&bootstrap, "orders", 3, &[]);
     let lines: Vec<String> = (0..300).map(|number| format!("order {number}")).collect();
-    produce_lines(
-        &bootstrap,
-        "orders",
-        lines[..150].iter().map(String::as_str),
-    );
+    produce_lines(&bootstrap, "orders", lines[..150].iter().map(String::as_str));
     cluster.kill(2);
-    produce_lines(
-        &bootstrap,
-        "orders",
-        lines[150..].iter().map(String::as_str),
-    );
+    produce_lines(&bootstrap, "orders", lines[150..].iter().map(String::as_str));
     let found = read_until(&bootstrap, "orders", lines.len(), LIMIT);
     let mut texts: Vec<&str> = found.iter().map(Received::text).collect();
     texts.sort_unstable();

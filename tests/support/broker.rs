@@ -135,10 +135,7 @@ impl KafkaCluster {
         let broker = self.broker(broker);
         broker.launch();
         if let Err(log) = broker.wait_until_started() {
-            panic!(
-                "broker {} did not start again; the end of its log:\n{log}",
-                broker.number
-            );
+            panic!("broker {} did not start again; the end of its log:\n{log}", broker.number);
         }
     }
 
@@ -225,21 +222,12 @@ impl Broker {
 
     fn java(&self, heap: &[String], main: &str) -> Command {
         let mut command = Command::new("java");
-        command
-            .args(heap)
-            .arg("-cp")
-            .arg(self.jars.join("*"))
-            .arg(main)
-            .stdin(Stdio::null());
+        command.args(heap).arg("-cp").arg(self.jars.join("*")).arg(main).stdin(Stdio::null());
         command
     }
 
     fn launch(&mut self) {
-        assert!(
-            self.child.is_none(),
-            "broker {} is running already",
-            self.number
-        );
+        assert!(self.child.is_none(), "broker {} is running already", self.number);
         // A fresh log: readiness is looked for in it.
         let log = File::create(self.log_file()).expect("a file in a folder of our own");
         let errors = log.try_clone().expect("a second handle of an open file");
@@ -305,18 +293,13 @@ impl Broker {
 
     fn running(&mut self) -> &mut Child {
         let number = self.number;
-        self.child
-            .as_mut()
-            .unwrap_or_else(|| panic!("broker {number} is not running"))
+        self.child.as_mut().unwrap_or_else(|| panic!("broker {number} is not running"))
     }
 }
 
 /// Formats the storage of all brokers, at the same time.
 fn format_storage(brokers: &[Broker]) {
-    let heap = [
-        "-XX:TieredStopAtLevel=1".to_owned(),
-        "-XX:+UseSerialGC".to_owned(),
-    ];
+    let heap = ["-XX:TieredStopAtLevel=1".to_owned(), "-XX:+UseSerialGC".to_owned()];
     let running: Vec<Child> = brokers
         .iter()
         .map(|broker| {
@@ -348,11 +331,7 @@ fn kafka_jars() -> PathBuf {
         .stderr(Stdio::inherit())
         .output()
         .unwrap_or_else(|error| panic!("running {}: {error}", script.display()));
-    assert!(
-        output.status.success(),
-        "{} failed, see above",
-        script.display()
-    );
+    assert!(output.status.success(), "{} failed, see above", script.display());
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
 }
 
@@ -364,34 +343,22 @@ fn kafka_jars() -> PathBuf {
 fn free_ports(count: usize) -> Vec<u16> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let first_outgoing = range
-        .split_whitespace()
-        .next()
-        .and_then(|port| port.parse().ok());
+    let first_outgoing = range.split_whitespace().next().and_then(|port| port.parse().ok());
     // Linux's own default where the file cannot be read.
     let above: u32 = first_outgoing.unwrap_or(32_768).clamp(12_000, 60_000);
     let below: u32 = 10_000;
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // Programs that start at the same moment begin their search at different places.
-    let start = std::process::id()
-        .wrapping_mul(97)
-        .wrapping_add(since_epoch.subsec_micros());
+    let start = std::process::id().wrapping_mul(97).wrapping_add(since_epoch.subsec_micros());
     let mut held = Vec::new();
     while held.len() < count {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        assert!(
-            step < 100_000,
-            "no free ports on 127.0.0.1 between {below} and {above}"
-        );
+        assert!(step < 100_000, "no free ports on 127.0.0.1 between {below} and {above}");
         let port = below + start.wrapping_add(step) % (above - below);
         // Held until all are found, so that none is found twice.
         held.extend(TcpListener::bind(("127.0.0.1", port as u16)).ok());
     }
-    held.iter()
-        .map(|listener| listener.local_addr().expect("a bound socket").port())
-        .collect()
+    held.iter().map(|listener| listener.local_addr().expect("a bound socket").port()).collect()
 }
 
 fn last_lines(text: &str, count: usize) -> String {

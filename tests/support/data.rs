@@ -28,8 +28,6 @@ pub fn recorded(name: &str, what: &str) -> Option<PathBuf> {
     // Past the capturing of a passing test's output, which print macros are subject to. One write:
     // other tests print meanwhile.
     let line = format!("\nnot run: {sentence}\n");
-    std::io::stderr()
-        .write_all(line.as_bytes())
-        .expect("stderr is open");
+    std::io::stderr().write_all(line.as_bytes()).expect("stderr is open");
     None
 }

@@ -57,10 +57,7 @@ pub fn remove_at_end(folder: &Path) {
 fn tell(verb: &str, what: &str) {
     // A test that panicked with the lock held has written its whole line or none of it.
     let mut guardian = GUARDIAN.lock().unwrap_or_else(PoisonError::into_inner);
-    let pipe = guardian
-        .stdin
-        .as_mut()
-        .expect("its input was asked to be a pipe");
+    let pipe = guardian.stdin.as_mut().expect("its input was asked to be a pipe");
     writeln!(pipe, "{verb} {what}").expect("the guardian lives as long as this program");
 }
 

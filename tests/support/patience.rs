@@ -13,11 +13,7 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Optio
         if let Some(found) = probe() {
             return found;
         }
-        assert!(
-            started.elapsed() < limit,
-            "waited {} s for {what}",
-            limit.as_secs_f32()
-        );
+        assert!(started.elapsed() < limit, "waited {} s for {what}", limit.as_secs_f32());
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(50));
     }

@@ -34,12 +34,7 @@ impl Tidemill {
     /// When it cannot be started.
     pub fn spawn(command: &mut Command) -> Self {
         let log = NamedTempFile::with_prefix("tidemill-log-").expect("a temporary file");
-        let output = || {
-            File::options()
-                .append(true)
-                .open(log.path())
-                .expect("our own log")
-        };
+        let output = || File::options().append(true).open(log.path()).expect("our own log");
         let child = command
             .stdin(Stdio::null())
             .stdout(output())
@@ -47,11 +42,7 @@ impl Tidemill {
             .spawn()
             .unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
         guardian::watch(&child);
-        Tidemill {
-            child,
-            log,
-            status: None,
-        }
+        Tidemill { child, log, status: None }
     }
 
     /// Everything it has written so far.
@@ -69,16 +60,10 @@ impl Tidemill {
     /// # Panics
     /// After `limit`, or when the process ends before, with its log.
     pub fn wait_for_log(&mut self, words: &str, limit: Duration) -> String {
-        self.watch_until(
-            &format!("the words `{words}` in the log"),
-            limit,
-            |instance| {
-                let log = instance.log();
-                log.lines()
-                    .find(|line| line.contains(words))
-                    .map(str::to_owned)
-            },
-        )
+        self.watch_until(&format!("the words `{words}` in the log"), limit, |instance| {
+            let log = instance.log();
+            log.lines().find(|line| line.contains(words)).map(str::to_owned)
+        })
     }
 
     /// Waits until `GET path` at `address` (`127.0.0.1:9464`) answers with `status`; gives the body.
@@ -92,14 +77,10 @@ impl Tidemill {
         status: u16,
         limit: Duration,
     ) -> String {
-        self.watch_until(
-            &format!("{status} from http://{address}{path}"),
-            limit,
-            |_| {
-                let (found, body) = http_get(address, path).ok()?;
-                (found == status).then_some(body)
-            },
-        )
+        self.watch_until(&format!("{status} from http://{address}{path}"), limit, |_| {
+            let (found, body) = http_get(address, path).ok()?;
+            (found == status).then_some(body)
+        })
     }
 
     /// Polls `probe` while the process runs.
@@ -166,11 +147,7 @@ impl Tidemill {
     /// # Panics
     /// When the process has ended.
     pub fn signal(&mut self, name: &str) {
-        assert!(
-            self.exit_status().is_none(),
-            "the process has ended:\n{}",
-            self.log()
-        );
+        assert!(self.exit_status().is_none(), "the process has ended:\n{}", self.log());
         guardian::signal(&self.child, name);
     }
 }
@@ -216,15 +193,9 @@ pub fn run_to_end(command: &mut Command, input: &[u8], limit: Duration) -> Finis
         String::from_utf8_lossy(&fs::read(file(name)).unwrap_or_default()).into_owned()
     };
     let what = format!("{command:?} to end");
-    let status = wait_for(&what, limit, || {
-        child.try_wait().expect("a child of this process")
-    });
+    let status = wait_for(&what, limit, || child.try_wait().expect("a child of this process"));
     guardian::forget(&child);
-    Finished {
-        status,
-        stdout: read("out"),
-        stderr: read("err"),
-    }
+    Finished { status, stdout: read("out"), stderr: read("err") }
 }
 
 /// `GET path` over a connection of its own: the status and the body.
@@ -241,10 +212,6 @@ pub fn http_get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
     let answer = String::from_utf8_lossy(&answer);
     let malformed = || std::io::Error::other(format!("not an answer of HTTP: {answer:.80}"));
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(malformed)?;
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|code| code.parse().ok())
-        .ok_or_else(malformed)?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(malformed)?;
     Ok((status, body.to_owned()))
 }

@@ -41,27 +41,17 @@ pub struct Outgoing {
 impl Outgoing {
     /// A record with a key and a value.
     pub fn keyed(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
-        Outgoing {
-            key: Some(key.into()),
-            value: Some(value.into()),
-            ..Outgoing::default()
-        }
+        Outgoing { key: Some(key.into()), value: Some(value.into()), ..Outgoing::default() }
     }
 
     /// A record with a value and a null key.
     pub fn unkeyed(value: impl Into<Vec<u8>>) -> Self {
-        Outgoing {
-            value: Some(value.into()),
-            ..Outgoing::default()
-        }
+        Outgoing { value: Some(value.into()), ..Outgoing::default() }
     }
 
     /// The same record at an event time, in milliseconds since the epoch.
     pub fn at(self, timestamp: i64) -> Self {
-        Outgoing {
-            timestamp: Some(timestamp),
-            ..self
-        }
+        Outgoing { timestamp: Some(timestamp), ..self }
     }
 }
 
@@ -111,10 +101,7 @@ impl Received {
 
     /// The first header of a name; `Some(None)` where its value is null.
     pub fn header(&self, name: &str) -> Option<Option<&[u8]>> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_deref())
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_deref())
     }
 }
 
@@ -133,11 +120,7 @@ pub fn create_topic(bootstrap: &str, topic: &str, partitions: i32, configs: &[(&
     crate::patience::wait_for(&format!("leaders of {topic}"), PATIENCE, || {
         let metadata = admin.inner().fetch_metadata(Some(topic), PATIENCE).ok()?;
         let found = metadata.topics().first()?;
-        let led = found
-            .partitions()
-            .iter()
-            .filter(|partition| partition.leader() >= 0)
-            .count();
+        let led = found.partitions().iter().filter(|partition| partition.leader() >= 0).count();
         (led == partitions as usize).then_some(())
     });
 }
@@ -156,14 +139,8 @@ pub fn delete_topic(bootstrap: &str, topic: &str) {
 /// The names of all topics that start with `prefix`, sorted.
 pub fn topics(bootstrap: &str, prefix: &str) -> Vec<String> {
     let admin = admin(bootstrap);
-    let metadata = admin
-        .inner()
-        .fetch_metadata(None, PATIENCE)
-        .expect("metadata of the cluster");
-    let names = metadata
-        .topics()
-        .iter()
-        .map(|topic| topic.name().to_owned());
+    let metadata = admin.inner().fetch_metadata(None, PATIENCE).expect("metadata of the cluster");
+    let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
     let mut names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
     names.sort();
     names
@@ -199,10 +176,7 @@ fn send(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, record
     if !record.headers.is_empty() {
         let empty = OwnedHeaders::new_with_capacity(record.headers.len());
         message.headers = Some(record.headers.iter().fold(empty, |headers, (key, value)| {
-            headers.insert(Header {
-                key,
-                value: value.as_deref(),
-            })
+            headers.insert(Header { key, value: value.as_deref() })
         }));
     }
     while let Err((error, unsent)) = producer.send(message) {
@@ -248,13 +222,8 @@ fn read(
         .set("fetch.message.max.bytes", "8388608")
         .create()
         .expect("a consumer");
-    let metadata = consumer
-        .fetch_metadata(Some(topic), PATIENCE)
-        .expect("metadata of the topic");
-    let partitions = metadata
-        .topics()
-        .first()
-        .map_or(0, |found| found.partitions().len()) as i32;
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("metadata of the topic");
+    let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len()) as i32;
     assert!(partitions > 0, "there is no topic {topic}");
     let mut assignment = TopicPartitionList::new();
     for partition in 0..partitions {
@@ -262,9 +231,7 @@ fn read(
             .add_partition_offset(topic, partition, Offset::Beginning)
             .expect("the beginning is an offset");
     }
-    consumer
-        .assign(&assignment)
-        .expect("partitions of a topic that exists");
+    consumer.assign(&assignment).expect("partitions of a topic that exists");
 
     let started = Instant::now();
     let mut open: HashSet<i32> = (0..partitions).collect();
@@ -290,10 +257,7 @@ fn read(
                     RDKafkaErrorCode::OperationTimedOut,
                 ];
                 let code = error.rdkafka_error_code();
-                assert!(
-                    code.is_some_and(|code| lost.contains(&code)),
-                    "reading {topic}: {error}"
-                );
+                assert!(code.is_some_and(|code| lost.contains(&code)), "reading {topic}: {error}");
             }
             None => {}
         }
@@ -304,18 +268,10 @@ fn read(
 /// (earliest, end) of each partition, by number; the end counts uncommitted records too.
 pub fn watermarks(bootstrap: &str, topic: &str) -> Vec<(i64, i64)> {
     let admin = admin(bootstrap);
-    let metadata = admin
-        .inner()
-        .fetch_metadata(Some(topic), PATIENCE)
-        .expect("metadata");
-    let partitions = metadata
-        .topics()
-        .first()
-        .map_or(0, |found| found.partitions().len()) as i32;
+    let metadata = admin.inner().fetch_metadata(Some(topic), PATIENCE).expect("metadata");
+    let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len()) as i32;
     let of = |partition| admin.inner().fetch_watermarks(topic, partition, PATIENCE);
-    (0..partitions)
-        .map(|partition| of(partition).expect("watermarks of a partition"))
-        .collect()
+    (0..partitions).map(|partition| of(partition).expect("watermarks of a partition")).collect()
 }
 
 /// The committed offset of each partition of a topic in a group, `None` where there is none.
@@ -331,18 +287,12 @@ pub fn committed(bootstrap: &str, group: &str, topic: &str) -> Vec<Option<i64>> 
     let partitions = watermarks(bootstrap, topic).len() as i32;
     let mut list = TopicPartitionList::new();
     list.add_partition_range(topic, 0, partitions - 1);
-    let answer = consumer
-        .committed_offsets(list, PATIENCE)
-        .expect("committed offsets");
+    let answer = consumer.committed_offsets(list, PATIENCE).expect("committed offsets");
     let offset = |offset: Offset| match offset {
         Offset::Offset(offset) => Some(offset),
         _ => None,
     };
-    answer
-        .elements()
-        .iter()
-        .map(|element| offset(element.offset()))
-        .collect()
+    answer.elements().iter().map(|element| offset(element.offset())).collect()
 }
 
 fn admin(bootstrap: &str) -> AdminClient<DefaultClientContext> {
@@ -355,8 +305,5 @@ fn admin(bootstrap: &str) -> AdminClient<DefaultClientContext> {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime")
-        .block_on(future)
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
 }

@@ -36,7 +36,9 @@ pub enum ErrorKind {
         cause: Cause,
     },
     /// A typed value could not be written as bytes. The production handler decides.
-    #[error("cannot write the {part} for {target}: {cause}; give a serde that accepts every value of the stream")]
+    #[error(
+        "cannot write the {part} for {target}: {cause}; give a serde that accepts every value of the stream"
+    )]
     Serialization {
         /// `key` or `value`.
         part: &'static str,
@@ -46,7 +48,9 @@ pub enum ErrorKind {
         cause: Cause,
     },
     /// User code of a node failed. The processing handler decides.
-    #[error("node {node} failed: {cause}; handle the record in the node, or let the processing handler continue")]
+    #[error(
+        "node {node} failed: {cause}; handle the record in the node, or let the processing handler continue"
+    )]
     Processing {
         /// Name of the node.
         node: String,
@@ -54,7 +58,9 @@ pub enum ErrorKind {
         cause: Cause,
     },
     /// A store could not be read or written.
-    #[error("store {store}: {cause}; the task is closed without advancing and restored from its changelog")]
+    #[error(
+        "store {store}: {cause}; the task is closed without advancing and restored from its changelog"
+    )]
     Store {
         /// Name of the store.
         store: String,
@@ -81,7 +87,9 @@ pub enum ErrorKind {
         cause: Cause,
     },
     /// A suppression buffer that may not emit early is full.
-    #[error("suppression buffer {buffer} is full ({detail}); raise its bound, or let it emit early")]
+    #[error(
+        "suppression buffer {buffer} is full ({detail}); raise its bound, or let it emit early"
+    )]
     BufferFull {
         /// Name of the buffer.
         buffer: String,

@@ -18,11 +18,14 @@ pub enum HandlerDecision {
 type Failure<'e> = &'e (dyn StdError + Send + Sync + 'static);
 
 /// Called with the record and what its serde said.
-pub type DeserializationHandler = dyn Fn(&RawRecord<'_>, Failure<'_>) -> HandlerDecision + Send + Sync;
+pub type DeserializationHandler =
+    dyn Fn(&RawRecord<'_>, Failure<'_>) -> HandlerDecision + Send + Sync;
 /// Called with the node's name, the source record and what the node said.
-pub type ProcessingHandler = dyn Fn(&str, &RawRecord<'_>, Failure<'_>) -> HandlerDecision + Send + Sync;
+pub type ProcessingHandler =
+    dyn Fn(&str, &RawRecord<'_>, Failure<'_>) -> HandlerDecision + Send + Sync;
 /// Called with the sink topic, the source record and what went wrong.
-pub type ProductionHandler = dyn Fn(&str, &RawRecord<'_>, Failure<'_>) -> HandlerDecision + Send + Sync;
+pub type ProductionHandler =
+    dyn Fn(&str, &RawRecord<'_>, Failure<'_>) -> HandlerDecision + Send + Sync;
 
 /// A task's error handlers, and where dead letters go.
 #[derive(Clone)]
@@ -65,7 +68,8 @@ impl Handlers {
         cause: Failure<'_>,
         node: Option<&str>,
     ) -> Headers {
-        let error = cause.downcast_ref::<NamedError>().map_or("tidemill.RecordError", |error| &error.name);
+        let error =
+            cause.downcast_ref::<NamedError>().map_or("tidemill.RecordError", |error| &error.name);
         let place = match node {
             Some(node) => format!("{cause:?} in node {node}"),
             None => format!("{cause:?}"),

@@ -38,7 +38,6 @@ pub trait Host {
     /// # Errors
     /// When the store cannot be read.
     fn global_get(&mut self, store: &str, key: &[u8], into: &mut Vec<u8>) -> Result<bool>;
-
 }
 
 /// Where a record goes within its topic.
@@ -305,7 +304,11 @@ impl Context<'_> {
     /// # Errors
     /// The child's, unless the processing handler continues past it.
     #[inline]
-    pub fn forward<K: 'static, V: 'static>(&mut self, child: u32, record: Record<'_, K, V>) -> Result {
+    pub fn forward<K: 'static, V: 'static>(
+        &mut self,
+        child: u32,
+        record: Record<'_, K, V>,
+    ) -> Result {
         let at = child as usize - self.base;
         let (head, tail) = self.nodes.split_at_mut(at + 1);
         let operator = head[at]
@@ -395,9 +398,9 @@ impl Context<'_> {
         match self.host.send(letter) {
             // With its headers the record is too large for the topic. It goes without its bytes:
             // the headers say where those are.
-            Err(error) if matches!(error.kind(), ErrorKind::TooLarge { .. }) => {
-                self.host.send(Outgoing { route: Route::Key(None), key: None, value: None, ..letter })
-            }
+            Err(error) if matches!(error.kind(), ErrorKind::TooLarge { .. }) => self
+                .host
+                .send(Outgoing { route: Route::Key(None), key: None, value: None, ..letter }),
             sent => sent,
         }
     }
@@ -466,7 +469,10 @@ impl Context<'_> {
     }
 
     /// A timestamped store, typed. The buffer for keys is the caller's.
-    pub fn timestamped<'c, K: 'static, V: 'static>(&'c mut self, handle: &'c TimestampedHandle<K, V>) -> Timestamped<'c, K, V> {
+    pub fn timestamped<'c, K: 'static, V: 'static>(
+        &'c mut self,
+        handle: &'c TimestampedHandle<K, V>,
+    ) -> Timestamped<'c, K, V> {
         Timestamped {
             handle: &handle.0,
             store: self.host.store(handle.0.index),
@@ -499,7 +505,8 @@ impl Context<'_> {
             Ok(written) => written,
             Err((part, cause)) => {
                 let handlers = Arc::clone(&env.handlers);
-                if (handlers.production)(&topic.name, self.source, &*cause) == HandlerDecision::Fail {
+                if (handlers.production)(&topic.name, self.source, &*cause) == HandlerDecision::Fail
+                {
                     let target = format!("topic {}", topic.name);
                     return Err(Error::new(ErrorKind::Serialization { part, target, cause }));
                 }
@@ -512,8 +519,14 @@ impl Context<'_> {
             None => Route::Key(key.map(|key| key_serde.partition_bytes(key))),
         };
         let timestamp = record.timestamp;
-        let sent =
-            self.host.send(Outgoing { topic, route, key, value, timestamp, headers: record.headers });
+        let sent = self.host.send(Outgoing {
+            topic,
+            route,
+            key,
+            value,
+            timestamp,
+            headers: record.headers,
+        });
         match sent {
             Err(error) if matches!(error.kind(), ErrorKind::TooLarge { .. }) => {
                 self.refused(topic, timestamp, error)
@@ -574,7 +587,12 @@ pub(crate) fn run_flush(slot: &mut Slot, ctx: &mut Context<'_>) -> Result {
     (slot.flush)(&mut *slot.operator, ctx)
 }
 
-pub(crate) fn run_punctuate(slot: &mut Slot, id: ScheduleId, at: Timestamp, ctx: &mut Context<'_>) -> Result {
+pub(crate) fn run_punctuate(
+    slot: &mut Slot,
+    id: ScheduleId,
+    at: Timestamp,
+    ctx: &mut Context<'_>,
+) -> Result {
     (slot.punctuate)(&mut *slot.operator, id, at, ctx)
 }
 

@@ -48,7 +48,11 @@ mod tests {
     #[test]
     fn hashes_are_those_of_the_java_clients() {
         // From the tests of Kafka's own Utils.murmur2.
-        for (key, hash) in [("21", -973_932_308_i32), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536)] {
+        for (key, hash) in [
+            ("21", -973_932_308_i32),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+        ] {
             assert_eq!(murmur2(key.as_bytes()).cast_signed(), hash, "{key}");
         }
     }

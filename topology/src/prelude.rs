@@ -16,7 +16,9 @@ pub use crate::dsl::table_join::TableJoined;
 pub use crate::dsl::timestamp_extractors::{
     fail_on_invalid_timestamp, partition_time_if_invalid, skip_invalid_timestamp,
 };
-pub use crate::dsl::windowed::{SessionWindowedStream, SlidingWindowedStream, TimeWindowedStream, WindowedStream};
+pub use crate::dsl::windowed::{
+    SessionWindowedStream, SlidingWindowedStream, TimeWindowedStream, WindowedStream,
+};
 pub use crate::dsl::windows::{EmitStrategy, SessionWindows, SlidingWindows, TimeWindows};
 pub use crate::error::{Cause, Error, ErrorKind, Result};
 pub use crate::graph::{Description, SubtopologyId, TaskId, Topology};
@@ -26,7 +28,11 @@ pub use crate::operators::table_transform::TableTransformer;
 pub use crate::processor::{Processor, ProcessorContext};
 pub use crate::record::{Header, Headers, RawRecord, Record};
 pub use crate::serde::{
-    Bytes, F32, F64, I16, I32, I64, Ignored, Json, Nullable, Serde, SerdeRef, SerdeResult, SessionWindowed, TimeWindowed, U16, U32, U64, Utf8,
+    Bytes, F32, F64, I16, I32, I64, Ignored, Json, Nullable, Serde, SerdeRef, SerdeResult,
+    SessionWindowed, TimeWindowed, U16, U32, U64, Utf8,
 };
-pub use crate::store::{KeyValue, KeyValueHandle, Order, StoreEntry, StoreKind, StoreSpec, Version, VersionPut, VersionedHandle};
+pub use crate::store::{
+    KeyValue, KeyValueHandle, Order, StoreEntry, StoreKind, StoreSpec, Version, VersionPut,
+    VersionedHandle,
+};
 pub use crate::time::{Timestamp, Window, Windowed};

@@ -151,7 +151,10 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
     ///
     /// # Errors
     /// When it was not connected, or holds other types.
-    pub fn key_value<SK: 'static, SV: 'static>(&self, name: &str) -> Result<KeyValueHandle<SK, SV>> {
+    pub fn key_value<SK: 'static, SV: 'static>(
+        &self,
+        name: &str,
+    ) -> Result<KeyValueHandle<SK, SV>> {
         self.handle(self.bound(name)?)
     }
 
@@ -159,16 +162,22 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
     ///
     /// # Errors
     /// When it was not connected, keeps no versions, or holds other types.
-    pub fn versioned<SK: 'static, SV: 'static>(&self, name: &str) -> Result<VersionedHandle<SK, SV>> {
+    pub fn versioned<SK: 'static, SV: 'static>(
+        &self,
+        name: &str,
+    ) -> Result<VersionedHandle<SK, SV>> {
         let bound = self.bound(name)?;
         let Some(observed) = bound.observed else {
-            return Err(Error::wiring(format!("store {name} keeps no versions; bind it with key_value")));
+            return Err(Error::wiring(format!(
+                "store {name} keeps no versions; bind it with key_value"
+            )));
         };
         VersionedHandle::new(self.handle(bound)?, bound.kind, observed)
     }
 
     fn bound(&self, name: &str) -> Result<&'c BoundStore> {
-        let known = self.stores.and_then(|stores| stores.stores.iter().find(|bound| bound.name == name));
+        let known =
+            self.stores.and_then(|stores| stores.stores.iter().find(|bound| bound.name == name));
         known.ok_or_else(|| {
             Error::wiring(format!(
                 "the processor is not connected to a store named {name}; name it where you call process(..)"
@@ -176,7 +185,10 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
         })
     }
 
-    fn handle<SK: 'static, SV: 'static>(&self, bound: &BoundStore) -> Result<KeyValueHandle<SK, SV>> {
+    fn handle<SK: 'static, SV: 'static>(
+        &self,
+        bound: &BoundStore,
+    ) -> Result<KeyValueHandle<SK, SV>> {
         let BoundStore { name, index, serdes, .. } = bound;
         let Some(serdes) = serdes.downcast_ref::<StoreSerdes<SK, SV>>() else {
             return Err(Error::wiring(format!(
@@ -208,7 +220,10 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
     }
 
     /// A versioned store to read and write.
-    pub fn versions<'s, SK, SV>(&'s mut self, handle: &'s mut VersionedHandle<SK, SV>) -> Versions<'s, 't, SK, SV> {
+    pub fn versions<'s, SK, SV>(
+        &'s mut self,
+        handle: &'s mut VersionedHandle<SK, SV>,
+    ) -> Versions<'s, 't, SK, SV> {
         Versions { handle, ctx: self.ctx }
     }
 
@@ -283,7 +298,8 @@ impl<KIn: 'static, VIn: 'static, P: Processor<KIn, VIn>> Operator<KIn, VIn>
 
     #[inline]
     fn process(&mut self, record: Record<'_, KIn, VIn>, ctx: &mut Context<'_>) -> Result {
-        self.processor.process(record, &mut ProcessorContext::new(ctx, &self.children, Some(&self.stores)))
+        self.processor
+            .process(record, &mut ProcessorContext::new(ctx, &self.children, Some(&self.stores)))
     }
 
     fn punctuate(&mut self, schedule: ScheduleId, at: Timestamp, ctx: &mut Context<'_>) -> Result {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 use crate::node::{
-    Context, DropReason, Env, Host, PunctuationType, Schedule, ScheduleId, SinkTopic, Slot, TimeSlot, run_flush,
-    run_init, run_punctuate, run_source,
+    Context, DropReason, Env, Host, PunctuationType, Schedule, ScheduleId, SinkTopic, Slot,
+    TimeSlot, run_flush, run_init, run_punctuate, run_source,
 };
 use crate::record::RawRecord;
 use crate::store::bytes::StoreIndex;
@@ -74,7 +74,8 @@ impl Task {
         self.each_node(host, run_init)?;
         let now = self.env.stream_time;
         if now != Timestamp::UNKNOWN {
-            let by_stream_time = |schedule: &&mut Schedule| schedule.kind == PunctuationType::StreamTime;
+            let by_stream_time =
+                |schedule: &&mut Schedule| schedule.kind == PunctuationType::StreamTime;
             for schedule in self.env.schedules.iter_mut().filter(by_stream_time) {
                 // Whatever was due by then has fired before the commit.
                 let interval = schedule.interval_ms.max(1);
@@ -90,7 +91,12 @@ impl Task {
     /// # Errors
     /// When a handler says so, or when a store or the producer fails.
     #[inline]
-    pub fn process(&mut self, input: InputIndex, record: &RawRecord<'_>, host: &mut dyn Host) -> Result {
+    pub fn process(
+        &mut self,
+        input: InputIndex,
+        record: &RawRecord<'_>,
+        host: &mut dyn Host,
+    ) -> Result {
         let node = input.0;
         let mut ctx = context(&mut self.nodes, &mut self.env, host, record);
         ctx.enter(node, run_source)?;
@@ -118,7 +124,9 @@ impl Task {
     #[must_use]
     pub fn has_wall_clock_punctuation_due(&self, now: Timestamp) -> bool {
         let due = |schedule: &Schedule| {
-            !schedule.cancelled && schedule.kind == PunctuationType::WallClockTime && now >= schedule.next
+            !schedule.cancelled
+                && schedule.kind == PunctuationType::WallClockTime
+                && now >= schedule.next
         };
         self.env.schedules.iter().any(due)
     }
@@ -178,7 +186,11 @@ impl Task {
         self.env.dead_letters
     }
 
-    fn each_node(&mut self, host: &mut dyn Host, run: fn(&mut Slot, &mut Context<'_>) -> Result) -> Result {
+    fn each_node(
+        &mut self,
+        host: &mut dyn Host,
+        run: fn(&mut Slot, &mut Context<'_>) -> Result,
+    ) -> Result {
         let none = RawRecord::none();
         for node in (0_u32..).take(self.nodes.len()) {
             context(&mut self.nodes, &mut self.env, host, &none).enter(node, run)?;

@@ -1,10 +1,12 @@
 //! The commit protocol, and the rollback that takes its place when it fails.
 //!
-//! 1. Operators push on what their caches held back. 2. Each store's write set goes to its
-//! changelog, the newest value a key. 3. The producer delivers. 4. The identity is checked, and the
-//! inputs' next offsets join the transaction. 5. The transaction commits. 6. The write sets move on
-//! to the stores' engines, with their positions, when that is due. 7. Consumed repartition records
-//! are deleted.
+//! 1. Operators push on what their caches held back.
+//! 2. Each store's write set goes to its changelog, the newest value a key.
+//! 3. The producer delivers.
+//! 4. The identity is checked, and the inputs' next offsets join the transaction.
+//! 5. The transaction commits.
+//! 6. The write sets move on to the stores' engines, with their positions, when that is due.
+//! 7. Consumed repartition records are deleted.
 //!
 //! A crash before 5 loses nothing: the transaction aborts, and the engines were not touched. A
 //! crash after 5 replays the changelogs from the engines' positions.

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use tidemill_state::TaskStores;
 use tidemill_topology::node::DropReason;
 use tidemill_topology::store::StoreIndex;
 use tidemill_topology::time::Timestamp;
@@ -21,8 +20,9 @@ impl<C: Cluster> StreamThread<C> {
         if self.asked.is_none() {
             self.asked = self.links.requests.try_recv().ok();
         }
-        let uncommitted =
-            |task: &ActiveTask<_>| task.stores.as_ref().is_some_and(TaskStores::has_uncommitted);
+        let uncommitted = |task: &ActiveTask<_>| {
+            task.stores.as_ref().is_some_and(|stores| stores.has_uncommitted())
+        };
         if self.asked.is_none() || self.tasks.values().any(uncommitted) {
             return;
         }
@@ -33,7 +33,7 @@ impl<C: Cluster> StreamThread<C> {
                 let stores = &self.plan.subtopology(task.id.subtopology).stores;
                 let at = stores.iter().position(|spec| spec.name == request.store);
                 if let (Some(at), Some(stores)) = (at, &mut task.stores) {
-                    running.push((StoreIndex(at), stores));
+                    running.push((StoreIndex(at), &mut **stores));
                 }
             }
             request.answer(running);

@@ -168,10 +168,10 @@ impl<C: Cluster> StreamThread<C> {
         self.ready.retain(|ready| *ready != id);
         task.task.close();
         task.become_state(TaskState::Closed);
-        if let Some(stores) = task.stores.take() {
-            if let Err(error) = stores.close() {
-                tracing::warn!(task = %id, %error, "closed without applying; the changelog has it");
-            }
+        if let Some(stores) = task.stores.take()
+            && let Err(error) = stores.close()
+        {
+            tracing::warn!(task = %id, %error, "closed without applying; the changelog has it");
         }
         self.directories.remove(&id);
         self.shared.forget(id);

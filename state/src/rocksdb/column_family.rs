@@ -67,7 +67,11 @@ impl ColumnFamily {
 }
 
 /// The handle of a column family.
-pub(super) fn handle<'db>(database: &'db DB, owner: &Owner, name: &str) -> Result<&'db rocksdb::ColumnFamily> {
+pub(super) fn handle<'db>(
+    database: &'db DB,
+    owner: &Owner,
+    name: &str,
+) -> Result<&'db rocksdb::ColumnFamily> {
     database.cf_handle(name).ok_or_else(|| StateError::Corrupt {
         task: owner.task.clone(),
         path: owner.path.clone(),

@@ -73,11 +73,14 @@ impl Database {
         remove_leftovers(path)?;
         let options = engine.database_options();
         let is_new = !path.join("CURRENT").exists();
-        let existing = if is_new { Vec::new() } else { DB::list_cf(&options, path).map_err(fail)? };
-        let mut families: BTreeSet<String> = wanted.iter().map(|store| family(store.name)).collect();
+        let existing =
+            if is_new { Vec::new() } else { DB::list_cf(&options, path).map_err(fail)? };
+        let mut families: BTreeSet<String> =
+            wanted.iter().map(|store| family(store.name)).collect();
         families.insert(POSITIONS.to_owned());
         let all: BTreeSet<String> = families.iter().cloned().chain(existing).collect();
-        let descriptors = all.iter().map(|name| ColumnFamilyDescriptor::new(name, engine.store_options()));
+        let descriptors =
+            all.iter().map(|name| ColumnFamilyDescriptor::new(name, engine.store_options()));
         let mut database = DB::open_cf_descriptors(&options, path, descriptors).map_err(fail)?;
         for name in all.difference(&families) {
             let store = name.strip_prefix(STORE_PREFIX).unwrap_or(name);
@@ -122,7 +125,10 @@ impl Database {
 
     /// The position of a store's entries.
     pub(crate) fn position(&self, store: &str) -> Result<Option<Position>> {
-        let bytes = self.database.get_pinned(position_key(store)).map_err(|error| self.owner.error(&error))?;
+        let bytes = self
+            .database
+            .get_pinned(position_key(store))
+            .map_err(|error| self.owner.error(&error))?;
         let Some(bytes) = bytes else { return Ok(None) };
         match Position::from_bytes(&bytes) {
             Some(position) => Ok(Some(position)),
@@ -225,7 +231,8 @@ impl Database {
         let Some(family) = self.database.cf_handle(&family(store)) else {
             return DatabaseStatistics::default();
         };
-        let number = |property| self.database.property_int_value_cf(family, property).ok().flatten();
+        let number =
+            |property| self.database.property_int_value_cf(family, property).ok().flatten();
         DatabaseStatistics {
             entries: number(properties::ESTIMATE_NUM_KEYS).unwrap_or(0),
             file_bytes: number(properties::TOTAL_SST_FILES_SIZE).unwrap_or(0),

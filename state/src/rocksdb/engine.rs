@@ -1,7 +1,8 @@
 //! What all databases of a process share, and how each of them is set up.
 
 use rocksdb::{
-    BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel, Options, WriteBufferManager,
+    BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel, Options,
+    WriteBufferManager,
 };
 
 use crate::memory_budget::EngineStatistics;

@@ -97,7 +97,12 @@ impl WriteSet {
     }
 
     /// Writes an entry that a look-up found.
-    pub(crate) fn overwrite(&mut self, Found(slot): Found, value: Option<&[u8]>, written: Timestamp) {
+    pub(crate) fn overwrite(
+        &mut self,
+        Found(slot): Found,
+        value: Option<&[u8]>,
+        written: Timestamp,
+    ) {
         self.writes += 1;
         let entry = self.table.entry(slot);
         let before = entry.value().map(<[u8]>::len);

@@ -46,7 +46,8 @@ pub(super) fn merge<'a, E>(
         Order::Forward => dirty.next(),
         Order::Backward => dirty.next_back(),
     };
-    let mut dirty = std::iter::from_fn(next).map(|(key, slot)| (&**key, value_of(*slot))).peekable();
+    let mut dirty =
+        std::iter::from_fn(next).map(|(key, slot)| (&**key, value_of(*slot))).peekable();
     let comes_first = |left: &[u8], right: &[u8]| match order {
         Order::Forward => left.cmp(right),
         Order::Backward => right.cmp(left),

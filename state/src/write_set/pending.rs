@@ -41,7 +41,8 @@ impl PendingUpdates {
         let update = &mut self.updates[place as usize];
         if let Update::Live { old, .. } = update {
             let old = old.take().map(Vec::from);
-            *update = Update::Detached(Pending { key: key.to_vec(), old, new: new.map(<[u8]>::to_vec) });
+            *update =
+                Update::Detached(Pending { key: key.to_vec(), old, new: new.map(<[u8]>::to_vec) });
         }
     }
 

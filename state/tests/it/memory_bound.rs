@@ -17,8 +17,18 @@ fn many_tasks_stay_within_the_bound_of_one_process() {
     let mut tasks: Vec<TaskStores> = (0..30)
         .map(|number| {
             let path = root.path().join(format!("0_{number}"));
-            let specs = [StoreSpec::new("a", StoreKind::KeyValue), StoreSpec::new("b", StoreKind::KeyValue)];
-            TaskStores::open(&format!("0_{number}"), &specs, Some(&path), &memory, ApplyPolicy::default()).unwrap()
+            let specs = [
+                StoreSpec::new("a", StoreKind::KeyValue),
+                StoreSpec::new("b", StoreKind::KeyValue),
+            ];
+            TaskStores::open(
+                &format!("0_{number}"),
+                &specs,
+                Some(&path),
+                &memory,
+                ApplyPolicy::default(),
+            )
+            .unwrap()
         })
         .collect();
     let value = [7; 200];
@@ -26,7 +36,9 @@ fn many_tasks_stay_within_the_bound_of_one_process() {
         for stores in &mut tasks {
             for n in 0..2_000_u32 {
                 let store = stores.store(StoreIndex((n % 2) as usize)).unwrap();
-                store.put(format!("key-{round}-{n}").as_bytes(), &value, Timestamp::new(1)).unwrap();
+                store
+                    .put(format!("key-{round}-{n}").as_bytes(), &value, Timestamp::new(1))
+                    .unwrap();
                 store.get(format!("key-{}-{n}", round - 1).as_bytes()).unwrap();
             }
             stores.for_each_unlogged(|_, _| Ok::<(), ()>(())).unwrap();

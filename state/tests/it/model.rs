@@ -91,11 +91,21 @@ pub struct World {
 }
 
 pub fn position(offset: usize) -> Position {
-    Position { offset: offset as i64, topic_id: Some([7; 16]), leader_epoch: Some(1), caught_up_at_ms: 5 }
+    Position {
+        offset: offset as i64,
+        topic_id: Some([7; 16]),
+        leader_epoch: Some(1),
+        caught_up_at_ms: 5,
+    }
 }
 
 impl World {
-    pub fn new(caching: bool, directory: Option<PathBuf>, memory: StateMemory, mistake: Mistake) -> Self {
+    pub fn new(
+        caching: bool,
+        directory: Option<PathBuf>,
+        memory: StateMemory,
+        mistake: Mistake,
+    ) -> Self {
         let mut spec = StoreSpec::new("accounts", StoreKind::KeyValue);
         spec.caching = caching;
         let mut world = Self {
@@ -160,10 +170,13 @@ impl World {
             }
             Step::Remove(_) => {}
             Step::Get(key) => {
-                let found = self.stores().store(STORE).unwrap().get(&key).unwrap().map(<[u8]>::to_vec);
+                let found =
+                    self.stores().store(STORE).unwrap().get(&key).unwrap().map(<[u8]>::to_vec);
                 same("get", &found, &self.live.get(&key).cloned())?;
             }
-            Step::Scan(from, to, backward, limit) => self.compare_scan(&from, to.as_deref(), backward, limit)?,
+            Step::Scan(from, to, backward, limit) => {
+                self.compare_scan(&from, to.as_deref(), backward, limit)?;
+            }
             Step::DeleteRange(from, to) => self.delete_range(&from, &to),
             Step::Drain => self.compare_drain()?,
             Step::Commit => self.commit(CrashAt::BeforeApply)?,
@@ -269,7 +282,9 @@ impl World {
         let next = position(self.changelog.len() + ahead);
         let input = InputOffset { topic: "orders".into(), partition: 3, offset: self.clock };
         let now = self.clock;
-        self.stores().committed(&[(STORE, next)], &[input], now).map_err(|error| error.to_string())?;
+        self.stores()
+            .committed(&[(STORE, next)], &[input], now)
+            .map_err(|error| error.to_string())?;
         if until == CrashAt::AfterApply {
             same("applied", &self.stores().apply().unwrap(), &Applied::All)?;
             self.note_applied();
@@ -284,7 +299,10 @@ impl World {
                 return Err(format!("{:?} is logged twice", record.key));
             }
             same("logged value", &record.value.as_ref(), &self.live.get(&record.key))?;
-            if record.value.is_none() && self.inserted.contains(&record.key) && !self.committed.contains_key(&record.key) {
+            if record.value.is_none()
+                && self.inserted.contains(&record.key)
+                && !self.committed.contains_key(&record.key)
+            {
                 return Err(format!("{:?} came and went, and is logged", record.key));
             }
         }
@@ -324,8 +342,12 @@ impl World {
     fn open(&mut self) {
         let mut specs = vec![self.spec.clone()];
         // Others that take their share of the cache, so that it is small.
-        specs.extend((0..40).map(|n| StoreSpec { persistent: false, ..StoreSpec::new(format!("other-{n}"), StoreKind::KeyValue) }));
-        let opened = TaskStores::open("0_3", &specs, self.directory.as_deref(), &self.memory, self.policy);
+        specs.extend((0..40).map(|n| StoreSpec {
+            persistent: false,
+            ..StoreSpec::new(format!("other-{n}"), StoreKind::KeyValue)
+        }));
+        let opened =
+            TaskStores::open("0_3", &specs, self.directory.as_deref(), &self.memory, self.policy);
         self.stores = Some(opened.unwrap());
     }
 
@@ -354,7 +376,9 @@ impl World {
         });
         let next = position(self.changelog.len());
         match self.stores().restore(STORE, records, next) {
-            Ok(count) => same("restored records", &(count as usize), &(tail.len() - lost.min(tail.len())))?,
+            Ok(count) => {
+                same("restored records", &(count as usize), &(tail.len() - lost.min(tail.len())))?;
+            }
             Err(error) => return Err(error.to_string()),
         }
         let state = self.fold(self.applied_position, self.applied.clone());
@@ -377,7 +401,13 @@ impl World {
         self.compare_scan(&[], None, true, usize::MAX)
     }
 
-    fn compare_scan(&mut self, from: &[u8], to: Option<&[u8]>, backward: bool, limit: usize) -> Check {
+    fn compare_scan(
+        &mut self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        backward: bool,
+        limit: usize,
+    ) -> Check {
         let order = if backward { Order::Backward } else { Order::Forward };
         let mut found = Vec::new();
         let limit = limit.max(1);
@@ -386,11 +416,20 @@ impl World {
             .unwrap()
             .scan(KeyRange { from, to }, order, &mut |key, value| {
                 found.push((key.to_vec(), value.to_vec()));
-                if found.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                if found.len() == limit {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
             })
             .unwrap();
         let inside = |key: &[u8]| key >= from && to.is_none_or(|to| key < to);
-        let mut expected: Vec<_> = self.live.iter().filter(|(key, _)| inside(key.as_slice())).map(|(key, value)| (key.clone(), value.clone())).collect();
+        let mut expected: Vec<_> = self
+            .live
+            .iter()
+            .filter(|(key, _)| inside(key.as_slice()))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
         if backward {
             expected.reverse();
         }
@@ -400,5 +439,9 @@ impl World {
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -> Check {
-    if found == expected { Ok(()) } else { Err(format!("{what}: found {found:?}, expected {expected:?}")) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(format!("{what}: found {found:?}, expected {expected:?}"))
+    }
 }

@@ -47,8 +47,15 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn holds(cases: u32, length: usize, on_disk: bool, caching: bool, mistake: Mistake) -> Result<(), String> {
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
+fn holds(
+    cases: u32,
+    length: usize,
+    on_disk: bool,
+    caching: bool,
+    mistake: Mistake,
+) -> Result<(), String> {
+    let config =
+        Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
     let memory = StateMemory::new(1 << 20);
     let outcome = TestRunner::new(config).run(&vec(step(), 1..length), |steps| {
         let directory = on_disk.then(|| tempfile::tempdir().unwrap());
@@ -80,7 +87,9 @@ fn a_caching_store_on_disk_hands_out_folded_updates_with_the_old_values() {
 
 #[test]
 fn the_comparison_notices_what_it_is_there_for() {
-    for mistake in [Mistake::RollbackKeepsEntries, Mistake::RecordIsNotRestored, Mistake::PositionIsAhead] {
+    for mistake in
+        [Mistake::RollbackKeepsEntries, Mistake::RecordIsNotRestored, Mistake::PositionIsAhead]
+    {
         holds(500, 150, false, false, mistake).expect_err(&format!("{mistake:?} goes unnoticed"));
     }
 }

@@ -152,7 +152,10 @@ fn a_write_while_the_commit_is_under_way_is_noticed() {
     logged(&mut stores);
     put(&mut stores, b"a", b"2");
     let error = stores.committed(&[], &[], 0).unwrap_err();
-    assert!(matches!(&error, StateError::ChangedDuringCommit { store } if store == "names"), "{error}");
+    assert!(
+        matches!(&error, StateError::ChangedDuringCommit { store } if store == "names"),
+        "{error}"
+    );
     assert!(stores.has_uncommitted());
 }
 
@@ -202,8 +205,10 @@ fn a_range_that_expired_stays_gone_and_is_not_logged() {
 fn a_restore_of_many_records_equals_the_changelog() {
     let root = tempfile::tempdir().unwrap();
     let mut stores = open(root.path());
-    let keys: Vec<String> = (0..60_000).map(|n| format!("customer-{:06}", (n * 7_919) % 50_000)).collect();
-    let values: Vec<String> = (0..60_000).map(|n| format!("value-{n}-{}", "x".repeat(150))).collect();
+    let keys: Vec<String> =
+        (0..60_000).map(|n| format!("customer-{:06}", (n * 7_919) % 50_000)).collect();
+    let values: Vec<String> =
+        (0..60_000).map(|n| format!("value-{n}-{}", "x".repeat(150))).collect();
     // Enough for several files, with later records over earlier ones and deletions among them.
     for (chunk, from) in (0..60_000).step_by(20_000).enumerate() {
         let records = (from..from + 20_000).map(|n| ChangelogEntry {
@@ -224,10 +229,14 @@ fn a_restore_of_many_records_equals_the_changelog() {
     let mut stores = open(root.path());
     assert_eq!(stores.position(NAMES), Some(position(60_000)));
     let mut found = Vec::new();
-    let scanned = stores.store(NAMES).unwrap().scan(KeyRange::ALL, Order::Forward, &mut |key, value| {
-        found.push((String::from_utf8_lossy(key).into_owned(), String::from_utf8_lossy(value).into_owned()));
-        std::ops::ControlFlow::Continue(())
-    });
+    let scanned =
+        stores.store(NAMES).unwrap().scan(KeyRange::ALL, Order::Forward, &mut |key, value| {
+            found.push((
+                String::from_utf8_lossy(key).into_owned(),
+                String::from_utf8_lossy(value).into_owned(),
+            ));
+            std::ops::ControlFlow::Continue(())
+        });
     scanned.unwrap();
     assert!(found.into_iter().eq(expected));
     assert!(stores.statistics(NAMES).unwrap().file_bytes > 0);

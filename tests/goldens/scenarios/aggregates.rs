@@ -55,7 +55,9 @@ fn group_by_aggregate(builder: &StreamsBuilder, _: &Params) -> Shown {
         .group_by_key(grouped())
         .aggregate(
             || "0".to_owned(),
-            |_, v, so_far| (n(v) % 10 != 9).then(|| format!("{so_far},{}", v.as_deref().unwrap_or_default())),
+            |_, v, so_far| {
+                (n(v) % 10 != 9).then(|| format!("{so_far},{}", v.as_deref().unwrap_or_default()))
+            },
             Materialized::named("agg", Utf8),
         )
         .to_stream()

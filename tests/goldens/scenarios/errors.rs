@@ -18,7 +18,8 @@ pub fn find(name: &str) -> Option<Declare> {
 
 /// Handlers that go on, with the variant's dead-letter topic.
 fn handlers(params: &Params) -> Handlers {
-    let dead_letter_topic = params.flag("dlq").then(|| SinkTopic { name: "dlq".into(), internal: false });
+    let dead_letter_topic =
+        params.flag("dlq").then(|| SinkTopic { name: "dlq".into(), internal: false });
     Handlers { dead_letter_topic, ..Handlers::all(HandlerDecision::Continue) }
 }
 

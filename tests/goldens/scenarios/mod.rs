@@ -40,9 +40,12 @@ pub struct Scenario {
 /// Lists a store's rows as the files show them.
 pub type Rows = fn(&TopologyTestDriver, &str) -> DriverResult<Vec<Value>>;
 
+/// Shows bytes.
+type Show = dyn Fn(&[u8]) -> Value;
+
 /// How a topic's records are shown.
 pub struct Format {
-    pub key: Box<dyn Fn(&[u8]) -> Value>,
+    pub key: Box<Show>,
     pub value: fn(&[u8]) -> Value,
     /// Whether values are shown as hexadecimal digits.
     pub hex: bool,
@@ -81,7 +84,9 @@ pub fn build(name: &str, params: &Params) -> Result<Scenario, String> {
     let builder = StreamsBuilder::new();
     let Shown { formats, stores, handlers, wall_clock_interval_ms } = declare(&builder, params);
     let optimization = match params.text("optimization") {
-        "single.store.self.join" => Optimization { single_store_self_joins: true, ..Optimization::NONE },
+        "single.store.self.join" => {
+            Optimization { single_store_self_joins: true, ..Optimization::NONE }
+        }
         _ => Optimization::NONE,
     };
     let topology = builder.build_optimized(optimization).map_err(|error| error.to_string())?;
@@ -124,7 +129,12 @@ impl Shown {
         }
     }
 
-    fn topic(mut self, name: &str, key: impl Fn(&[u8]) -> Value + 'static, value: fn(&[u8]) -> Value) -> Self {
+    fn topic(
+        mut self,
+        name: &str,
+        key: impl Fn(&[u8]) -> Value + 'static,
+        value: fn(&[u8]) -> Value,
+    ) -> Self {
         self.formats.insert(name.to_owned(), Format { key: Box::new(key), value, hex: false });
         self
     }
@@ -136,7 +146,8 @@ impl Shown {
 
     /// A topic whose values are shown as hexadecimal digits.
     pub fn hex(mut self, topic: &str) -> Self {
-        self.formats.insert(topic.to_owned(), Format { key: Box::new(text), value: hex, hex: true });
+        self.formats
+            .insert(topic.to_owned(), Format { key: Box::new(text), value: hex, hex: true });
         self
     }
 
@@ -148,7 +159,11 @@ impl Shown {
 
     /// A topic whose keys are sessions.
     pub fn sessions(self, topic: &str, longs: bool) -> Self {
-        self.topic(topic, |bytes| windowed(&SessionWindowed(Utf8), bytes), if longs { long } else { text })
+        self.topic(
+            topic,
+            |bytes| windowed(&SessionWindowed(Utf8), bytes),
+            if longs { long } else { text },
+        )
     }
 
     /// A store of these types, of any kind.
@@ -193,11 +208,20 @@ impl<T: Cell> Cell for Option<T> {
     }
 }
 
-fn rows<K: Cell + 'static, V: Cell + 'static>(driver: &TopologyTestDriver, name: &str) -> DriverResult<Vec<Value>> {
+fn rows<K: Cell + 'static, V: Cell + 'static>(
+    driver: &TopologyTestDriver,
+    name: &str,
+) -> DriverResult<Vec<Value>> {
     let row = |entry: StoreEntry<K, V>| {
         let mut row = vec![entry.key.cell(), entry.value.cell()];
         row.extend(entry.timestamp.map(|timestamp| Value::from(timestamp.millis())));
-        row.extend(entry.window.iter().flat_map(|window| [window.start, window.end]).map(|at| Value::from(at.millis())));
+        row.extend(
+            entry
+                .window
+                .iter()
+                .flat_map(|window| [window.start, window.end])
+                .map(|at| Value::from(at.millis())),
+        );
         Value::from(row)
     };
     Ok(driver.entries::<K, V>(name)?.into_iter().map(row).collect())

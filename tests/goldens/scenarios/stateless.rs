@@ -137,9 +137,15 @@ impl Processor<Text, Text> for Counter {
         Ok(())
     }
 
-    fn process(&mut self, record: Record<'_, Text, Text>, ctx: &mut ProcessorContext<'_, '_, Text, Text>) -> Result {
+    fn process(
+        &mut self,
+        record: Record<'_, Text, Text>,
+        ctx: &mut ProcessorContext<'_, '_, Text, Text>,
+    ) -> Result {
         let handle = self.counts.as_ref().expect("init came first");
-        let Some(key) = record.key else { return ctx.forward(record.with_value(&Some("nokey".to_owned()))) };
+        let Some(key) = record.key else {
+            return ctx.forward(record.with_value(&Some("nokey".to_owned())));
+        };
         let mut counts = ctx.store(handle, record.timestamp);
         let Some(value) = record.value else { return counts.delete(key) };
         let count = counts.get(key)?.unwrap_or(0) + 1;
@@ -182,7 +188,11 @@ impl Processor<Text, Text> for Previous {
         Ok(())
     }
 
-    fn process(&mut self, record: Record<'_, Text, Text>, ctx: &mut ProcessorContext<'_, '_, Text, Text>) -> Result {
+    fn process(
+        &mut self,
+        record: Record<'_, Text, Text>,
+        ctx: &mut ProcessorContext<'_, '_, Text, Text>,
+    ) -> Result {
         let handle = self.last.as_ref().expect("init came first");
         let key = s(record.key).to_owned();
         let last = ctx.store(handle, record.timestamp).get(&key)?.flatten();
@@ -193,7 +203,10 @@ impl Processor<Text, Text> for Previous {
 
 fn process_values(builder: &StreamsBuilder, _: &Params) -> Shown {
     builder.add_state_store(Stores::key_value("last", Utf8, TEXT));
-    builder.stream("in", consumed()).process_values(Previous::default, &["last"]).to("out", produced());
+    builder
+        .stream("in", consumed())
+        .process_values(Previous::default, &["last"])
+        .to("out", produced());
     Shown::text().store::<String, Text>("last")
 }
 
@@ -231,7 +244,11 @@ impl Processor<Text, Text> for AddHeader {
     type KeyOut = Text;
     type ValueOut = Text;
 
-    fn process(&mut self, record: Record<'_, Text, Text>, ctx: &mut ProcessorContext<'_, '_, Text, Text>) -> Result {
+    fn process(
+        &mut self,
+        record: Record<'_, Text, Text>,
+        ctx: &mut ProcessorContext<'_, '_, Text, Text>,
+    ) -> Result {
         let mut headers = record.headers.clone();
         headers.push("n", record.value.as_ref().map(|value| value.clone().into_bytes()));
         ctx.forward(record.with_headers(&headers))

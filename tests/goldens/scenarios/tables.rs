@@ -39,7 +39,8 @@ fn table(builder: &StreamsBuilder, params: &Params) -> KTable<String, String> {
 /// Sends a table's changes out; keeps it first, where the variant says so.
 fn shown(table: KTable<String, String>, params: &Params) -> Shown {
     let materialized = params.flag("materialized");
-    let table = if materialized { table.materialized(Materialized::named("res", Utf8)) } else { table };
+    let table =
+        if materialized { table.materialized(Materialized::named("res", Utf8)) } else { table };
     table.to_stream().to("out", Produced::with(Utf8, TEXT));
     let mut shown = Shown::text();
     if !params.flag("bare_source") {
@@ -93,7 +94,8 @@ fn transform_values(builder: &StreamsBuilder, params: &Params) -> Shown {
 fn to_stream(builder: &StreamsBuilder, params: &Params) -> Shown {
     let table = table(builder, params);
     if params.flag("new_key") {
-        let key = |k: &String, v: Option<&String>| format!("{k}/{}", v.map_or("null", String::as_str));
+        let key =
+            |k: &String, v: Option<&String>| format!("{k}/{}", v.map_or("null", String::as_str));
         table.to_stream_by(key).to("out", Produced::with(Utf8, TEXT));
         return Shown::text().store::<String, String>("src");
     }
@@ -102,7 +104,8 @@ fn to_stream(builder: &StreamsBuilder, params: &Params) -> Shown {
 
 fn grouped(builder: &StreamsBuilder, params: &Params) -> KGroupedTable<Text, String> {
     let group = |v: &str| (number(v) % 10 != 9).then(|| format!("g{}", number(v) % 3));
-    table(builder, params).group_by(move |_, v| (group(v), v.clone()), Grouped::with(TEXT, Utf8).named("grp"))
+    table(builder, params)
+        .group_by(move |_, v| (group(v), v.clone()), Grouped::with(TEXT, Utf8).named("grp"))
 }
 
 fn group_by_aggregate(builder: &StreamsBuilder, params: &Params) -> Shown {

@@ -40,7 +40,8 @@ impl Processor<Text, Text> for Punctuated {
         self.seen = Some(ctx.key_value("seen")?);
         let calls = self.calls.insert(ctx.key_value("calls")?);
         for schedule in &mut self.schedules {
-            let called = ctx.store(calls, Timestamp::new(0)).get(&schedule.name.to_owned())?.unwrap_or(0);
+            let called =
+                ctx.store(calls, Timestamp::new(0)).get(&schedule.name.to_owned())?.unwrap_or(0);
             if self.cancel_after.is_none_or(|after| called < after) {
                 schedule.id = Some(ctx.schedule(schedule.interval_ms, schedule.kind));
             }
@@ -48,7 +49,11 @@ impl Processor<Text, Text> for Punctuated {
         Ok(())
     }
 
-    fn process(&mut self, record: Record<'_, Text, Text>, ctx: &mut ProcessorContext<'_, '_, Text, Text>) -> Result {
+    fn process(
+        &mut self,
+        record: Record<'_, Text, Text>,
+        ctx: &mut ProcessorContext<'_, '_, Text, Text>,
+    ) -> Result {
         let key = "n".to_owned();
         let mut seen = ctx.store(self.seen.as_ref().expect("init came first"), record.timestamp);
         let count = seen.get(&key)?.unwrap_or(0) + 1;
@@ -62,7 +67,11 @@ impl Processor<Text, Text> for Punctuated {
         at: Timestamp,
         ctx: &mut ProcessorContext<'_, '_, Text, Text>,
     ) -> Result {
-        let schedule = self.schedules.iter().find(|schedule| schedule.id == Some(id)).expect("its own schedule");
+        let schedule = self
+            .schedules
+            .iter()
+            .find(|schedule| schedule.id == Some(id))
+            .expect("its own schedule");
         let name = schedule.name.to_owned();
         let mut calls = ctx.store(self.calls.as_ref().expect("init came first"), at);
         let called = calls.get(&name)?.unwrap_or(0) + 1;
@@ -89,7 +98,8 @@ fn punctuate(builder: &StreamsBuilder, params: &Params) -> Shown {
         })
         .collect();
     let cancel_after = params.number("cancel_after");
-    let punctuated = move || Punctuated { schedules: schedules.clone(), seen: None, calls: None, cancel_after };
+    let punctuated =
+        move || Punctuated { schedules: schedules.clone(), seen: None, calls: None, cancel_after };
     builder.stream("in", consumed()).process(punctuated, &["seen", "calls"]).to("out", produced());
     let shown = Shown::text().store::<String, i64>("seen");
     match params.number("wall_ms") {
@@ -132,7 +142,11 @@ impl Processor<Text, Text> for Versioned {
         Ok(())
     }
 
-    fn process(&mut self, record: Record<'_, Text, Text>, ctx: &mut ProcessorContext<'_, '_, Text, Text>) -> Result {
+    fn process(
+        &mut self,
+        record: Record<'_, Text, Text>,
+        ctx: &mut ProcessorContext<'_, '_, Text, Text>,
+    ) -> Result {
         let key = record.key.as_ref().expect("no null key is piped");
         let mut store = ctx.versions(self.versions.as_mut().expect("init came first"));
         let answer = match record.value.as_deref() {
@@ -160,6 +174,9 @@ fn show(version: Option<Version<String>>) -> String {
 
 fn versioned_store(builder: &StreamsBuilder, params: &Params) -> Shown {
     builder.add_state_store(Stores::versioned("v", Utf8, Utf8, params.duration("history_ms")));
-    builder.stream("in", Consumed::with(TEXT, TEXT)).process(Versioned::default, &["v"]).to("out", produced());
+    builder
+        .stream("in", Consumed::with(TEXT, TEXT))
+        .process(Versioned::default, &["v"])
+        .to("out", produced());
     Shown::text().store::<String, String>("v")
 }

@@ -12,10 +12,7 @@ impl Code {
     /// The code up to the file's test module, which stands at its end.
     pub fn without_tests(text: &str) -> Self {
         let mut code = Self::of(text);
-        let tests = code
-            .0
-            .iter()
-            .position(|line| line.trim_start().starts_with("#[cfg(test)]"));
+        let tests = code.0.iter().position(|line| line.trim_start().starts_with("#[cfg(test)]"));
         code.0.truncate(tests.unwrap_or(code.0.len()));
         code
     }
@@ -133,11 +130,7 @@ fn raw_string(text: &str) -> Option<usize> {
     }
     let end = format!("\"{}", "#".repeat(hashes));
     let start = 2 + hashes;
-    Some(
-        text[start..]
-            .find(&end)
-            .map_or(text.len(), |at| start + at + end.len()),
-    )
+    Some(text[start..].find(&end).map_or(text.len(), |at| start + at + end.len()))
 }
 
 /// The length of the character literal that `text` starts with; 0 for a lifetime.
@@ -146,11 +139,7 @@ fn character(text: &str) -> usize {
     match letters.next() {
         Some((_, '\\')) => text[2..].find('\'').map_or(0, |at| {
             // An escaped quote is not the end.
-            if at == 0 {
-                text[3..].find('\'').map_or(0, |at| at + 4)
-            } else {
-                at + 3
-            }
+            if at == 0 { text[3..].find('\'').map_or(0, |at| at + 4) } else { at + 3 }
         }),
         Some(_) => match letters.next() {
             Some((at, '\'')) => at + 1,
@@ -179,10 +168,7 @@ fn characters_are_no_code_and_lifetimes_are() {
 #[test]
 fn the_line_and_its_number_are_named() {
     let code = Code::of("//! x\n\nuse std::fs::File;");
-    assert_eq!(
-        code.line_with("fs::").as_deref(),
-        Some("line 3: use std::fs::File;")
-    );
+    assert_eq!(code.line_with("fs::").as_deref(), Some("line 3: use std::fs::File;"));
 }
 
 #[test]

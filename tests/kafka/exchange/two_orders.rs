@@ -58,7 +58,8 @@ fn the_recorded_half_hour_of_nasdaq_comes_out_as_it_happened() {
     market.wait_processed();
 
     let trades = read_committed(market.bootstrap(), &market.topic("trades"));
-    let lines: Vec<&str> = trades.iter().map(|trade| trade.text()).collect();
+    let lines: Vec<&str> =
+        trades.iter().map(tidemill_test_support::records::Received::text).collect();
     let file = market.folder().join("trades.jsonl");
     std::fs::write(&file, lines.join("\n")).expect("a file in a folder of our own");
     let check = Command::new("python3")

@@ -65,7 +65,11 @@ impl<K: 'static, V: 'static> Split<K, V> {
 
     /// The records for which `predicate` holds, and no earlier branch's did.
     #[must_use]
-    pub fn branch(self, name: &str, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
+    pub fn branch(
+        self,
+        name: &str,
+        predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static,
+    ) -> Self {
         let number = self.branches.len() + 1;
         self.add(name, number, Arc::new(predicate))
     }
@@ -118,7 +122,11 @@ impl<K: 'static, V: 'static> Split<K, V> {
     }
 
     /// As [`default_branch`](Self::default_branch), and declares at once what follows on it.
-    pub fn default_branch_then(self, name: &str, then: impl FnOnce(&KStream<K, V>)) -> Branches<K, V> {
+    pub fn default_branch_then(
+        self,
+        name: &str,
+        then: impl FnOnce(&KStream<K, V>),
+    ) -> Branches<K, V> {
         let branches = self.default_branch(name);
         then(&branches[name]);
         branches

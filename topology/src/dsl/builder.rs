@@ -72,13 +72,19 @@ impl Plan {
 
     /// The given store name, or a generated one; the counter moves only in the latter case.
     pub(crate) fn store_name(&self, given: Option<&str>, prefix: &str) -> String {
-        given.map_or_else(|| format!("{prefix}STATE-STORE-{:010}", self.next_index()), str::to_owned)
+        given
+            .map_or_else(|| format!("{prefix}STATE-STORE-{:010}", self.next_index()), str::to_owned)
     }
 
     /// Adds a logical node.
     pub(crate) fn add(&self, parents: &[usize], output: &str, write: Write) -> usize {
         let mut nodes = self.nodes.borrow_mut();
-        nodes.push(Logical { parents: parents.to_vec(), repartition: None, output: output.to_owned(), write });
+        nodes.push(Logical {
+            parents: parents.to_vec(),
+            repartition: None,
+            output: output.to_owned(),
+            write,
+        });
         nodes.len() - 1
     }
 
@@ -95,7 +101,8 @@ impl Plan {
     fn written_as(&self, merges: bool) -> Vec<usize> {
         let nodes = self.nodes.borrow();
         let is_same = |a: &Logical, b: &Logical| {
-            let types = |node: &Logical| node.repartition.as_ref().map(|repartition| repartition.types);
+            let types =
+                |node: &Logical| node.repartition.as_ref().map(|repartition| repartition.types);
             types(a).is_some() && types(a) == types(b) && a.parents == b.parents
         };
         let first = |at: usize| (0..at).find(|other| merges && is_same(&nodes[*other], &nodes[at]));
@@ -103,7 +110,13 @@ impl Plan {
     }
 
     /// Adds a logical node that is one processor.
-    pub(crate) fn processor(&self, parents: &[usize], name: &str, stores: &[String], factory: Factory) -> usize {
+    pub(crate) fn processor(
+        &self,
+        parents: &[usize],
+        name: &str,
+        stores: &[String],
+        factory: Factory,
+    ) -> usize {
         let (own, stores) = (name.to_owned(), stores.to_vec());
         self.add(
             parents,
@@ -143,7 +156,8 @@ impl Plan {
         generated: bool,
         settings: RepartitionSettings<K, V>,
     ) -> (usize, String, Arc<str>) {
-        let names = ["KSTREAM-SINK-", "KSTREAM-FILTER-", "KSTREAM-SOURCE-"].map(|name| self.name(None, name));
+        let names = ["KSTREAM-SINK-", "KSTREAM-FILTER-", "KSTREAM-SOURCE-"]
+            .map(|name| self.name(None, name));
         let [sink, filter, source] = if generated {
             names
         } else {
@@ -157,7 +171,10 @@ impl Plan {
             &[parent],
             &output,
             Box::new(move |parents, graph| {
-                graph.add_repartition_topic(RepartitionTopic { name: internal.name.clone(), partitions });
+                graph.add_repartition_topic(RepartitionTopic {
+                    name: internal.name.clone(),
+                    partitions,
+                });
                 let checked = key.clone();
                 graph.add(
                     &filter,
@@ -167,13 +184,16 @@ impl Plan {
                     Arc::new(move |wiring| {
                         let checked = checked.clone();
                         Ok(Slot::new(crate::operators::filter::Filter {
-                            predicate: Arc::new(move |key: &K, _: &V| !(skip_null_keys && checked.is_null(key))),
+                            predicate: Arc::new(move |key: &K, _: &V| {
+                                !(skip_null_keys && checked.is_null(key))
+                            }),
                             keep: true,
                             children: wiring.children(),
                         }))
                     }),
                 )?;
-                let (target, k, v, p) = (internal.clone(), key.clone(), value.clone(), partitioner.clone());
+                let (target, k, v, p) =
+                    (internal.clone(), key.clone(), value.clone(), partitioner.clone());
                 graph.add(
                     &sink,
                     NodeKind::Sink { topic: Some(internal.clone()) },
@@ -282,8 +302,10 @@ impl StreamsBuilder {
         consumed: Consumed<K, V>,
     ) -> KStream<K, V> {
         let name = self.plan.name(consumed.name.as_deref(), "KSTREAM-SOURCE-");
-        let topics: Vec<SinkTopic> =
-            topics.iter().map(|topic| SinkTopic { name: topic.as_str().into(), internal: false }).collect();
+        let topics: Vec<SinkTopic> = topics
+            .iter()
+            .map(|topic| SinkTopic { name: topic.as_str().into(), internal: false })
+            .collect();
         let sources = topics.iter().map(|topic| topic.name.clone()).collect();
         let (own, settings) = (name.clone(), consumed.clone());
         let node = self.plan.add(
@@ -297,8 +319,10 @@ impl StreamsBuilder {
                     &[],
                     &[],
                     Arc::new(move |wiring| {
-                        let times =
-                            read.iter().map(|topic| (topic.name.to_string(), wiring.time_slot())).collect();
+                        let times = read
+                            .iter()
+                            .map(|topic| (topic.name.to_string(), wiring.time_slot()))
+                            .collect();
                         Ok(Slot::source(Source {
                             key: settings.key.clone(),
                             value: settings.value.clone(),
@@ -329,7 +353,8 @@ impl StreamsBuilder {
         materialized: Materialized<V>,
     ) -> KTable<K, V> {
         let topic = SinkTopic { name: topic.into().into(), internal: false };
-        let store_name = self.plan.store_name(materialized.name.as_deref(), &format!("{}-", topic.name));
+        let store_name =
+            self.plan.store_name(materialized.name.as_deref(), &format!("{}-", topic.name));
         let source = self.plan.name(consumed.name.as_deref(), "KSTREAM-SOURCE-");
         let name = self.plan.name(None, "KTABLE-SOURCE-");
         let store = TableStore::new(
@@ -377,7 +402,15 @@ impl StreamsBuilder {
                 )
             }),
         );
-        KTable { plan: self.plan.clone(), node, name, key: consumed.key, value: Some(consumed.value), store, sources }
+        KTable {
+            plan: self.plan.clone(),
+            node,
+            name,
+            key: consumed.key,
+            value: Some(consumed.value),
+            store,
+            sources,
+        }
     }
 
     /// Adds a store for processors to use.
@@ -424,14 +457,19 @@ impl StreamsBuilder {
         let written_as = self.plan.written_as(optimization.merge_repartitions);
         for (at, node) in nodes.iter().enumerate() {
             if written_as[at] != at {
-                let topic = |at: usize| nodes[at].repartition.as_ref().map(|repartition| repartition.topic.clone());
+                let topic = |at: usize| {
+                    nodes[at].repartition.as_ref().map(|repartition| repartition.topic.clone())
+                };
                 if let (Some(merged), Some(kept)) = (topic(at), topic(written_as[at])) {
                     graph.merged_topics.insert(merged, kept);
                 }
                 continue;
             }
-            let parents: Vec<String> =
-                node.parents.iter().map(|parent| nodes[written_as[*parent]].output.clone()).collect();
+            let parents: Vec<String> = node
+                .parents
+                .iter()
+                .map(|parent| nodes[written_as[*parent]].output.clone())
+                .collect();
             (node.write)(&parents, &mut graph)?;
         }
         Topology::new(graph)

@@ -87,10 +87,14 @@ impl<K: 'static, V: 'static> KGroupedStream<K, V> {
     where
         V: Clone,
     {
-        self.fold("KSTREAM-REDUCE-", materialized, move |_, value, so_far: Option<V>| match so_far {
-            Some(so_far) => reducer(&so_far, value),
-            None => Some(value.clone()),
-        })
+        self.fold(
+            "KSTREAM-REDUCE-",
+            materialized,
+            move |_, value, so_far: Option<V>| match so_far {
+                Some(so_far) => reducer(&so_far, value),
+                None => Some(value.clone()),
+            },
+        )
     }
 
     /// Folds each key's values into an aggregate, starting from `initializer`.
@@ -130,7 +134,12 @@ impl<K: 'static, V: 'static> KGroupedStream<K, V> {
         let name = plan.name(None, prefix);
         let input = self.by_key(&store_name);
         let value_serde = materialized.value.clone();
-        let store = TableStore::new(store_name.clone(), &materialized, self.grouped.key.clone(), value_serde.clone());
+        let store = TableStore::new(
+            store_name.clone(),
+            &materialized,
+            self.grouped.key.clone(),
+            value_serde.clone(),
+        );
         let value = self.grouped.value.clone();
         let make = make_aggregate(Arc::new(fold), value, materialized.caching);
         let node = add_aggregate(plan, input.node, &name, &store, make);
@@ -167,7 +176,11 @@ impl<K: 'static, V: 'static> KGroupedStream<K, V> {
 
 /// Makes the node that folds records into one value a key. `fold` gets what is there and says what
 /// shall be.
-pub(crate) fn make_aggregate<K, V, A, F>(fold: Arc<F>, value: SerdeRef<V>, caching: bool) -> MakeAggregate
+pub(crate) fn make_aggregate<K, V, A, F>(
+    fold: Arc<F>,
+    value: SerdeRef<V>,
+    caching: bool,
+) -> MakeAggregate
 where
     K: 'static,
     V: 'static,

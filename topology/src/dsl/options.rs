@@ -41,7 +41,10 @@ impl<K: 'static, V: 'static> Consumed<K, V> {
     #[must_use]
     pub fn timestamp_extractor(
         mut self,
-        extractor: impl Fn(Record<'_, K, V>, Timestamp) -> Result<Timestamp, Cause> + Send + Sync + 'static,
+        extractor: impl Fn(Record<'_, K, V>, Timestamp) -> Result<Timestamp, Cause>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
         self.extractor = Some(Arc::new(extractor));
         self

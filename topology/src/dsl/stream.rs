@@ -107,7 +107,11 @@ impl<K: 'static, V: 'static> KStream<K, V> {
         self.filtered(false, predicate)
     }
 
-    fn filtered(&self, keep: bool, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
+    fn filtered(
+        &self,
+        keep: bool,
+        predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static,
+    ) -> Self {
         let predicate = Arc::new(predicate);
         self.step(
             "KSTREAM-FILTER-",
@@ -202,7 +206,8 @@ impl<K: 'static, V: 'static> KStream<K, V> {
             None,
             false,
             Arc::new(move |wiring| {
-                let map = MapValues { mapper: Arc::clone(&mapper), children: wiring.children::<K, V2>() };
+                let map =
+                    MapValues { mapper: Arc::clone(&mapper), children: wiring.children::<K, V2>() };
                 Ok(Slot::new::<K, V>(map))
             }),
         )
@@ -265,7 +270,10 @@ impl<K: 'static, V: 'static> KStream<K, V> {
             None,
             false,
             Arc::new(move |wiring| {
-                let map = FlatMapValues { mapper: Arc::clone(&mapper), children: wiring.children::<K, V2>() };
+                let map = FlatMapValues {
+                    mapper: Arc::clone(&mapper),
+                    children: wiring.children::<K, V2>(),
+                };
                 Ok(Slot::new::<K, V>(map))
             }),
         )
@@ -294,7 +302,8 @@ impl<K: 'static, V: 'static> KStream<K, V> {
     ) -> KStream<K2, V> {
         let selector = Arc::new(selector);
         let factory: Factory = Arc::new(move |wiring| {
-            let map = SelectKey { selector: Arc::clone(&selector), children: wiring.children::<K2, V>() };
+            let map =
+                SelectKey { selector: Arc::clone(&selector), children: wiring.children::<K2, V>() };
             Ok(Slot::new::<K, V>(map))
         });
         let node = self.plan.processor(&[self.node], &name, &[], factory);
@@ -359,7 +368,8 @@ impl<K: 'static, V: 'static> KStream<K, V> {
             &[],
             Arc::new(|wiring| Ok(Slot::new(PassThrough { children: wiring.children::<K, V>() }))),
         );
-        let mut merged = self.below(node, name, self.key.clone(), self.value.clone(), other.key_changed);
+        let mut merged =
+            self.below(node, name, self.key.clone(), self.value.clone(), other.key_changed);
         merged.sources.extend(other.sources.iter().cloned());
         merged
     }
@@ -466,7 +476,8 @@ impl<K: 'static, V: 'static> KStream<K, V> {
     /// ```
     pub fn repartition(&self, repartitioned: Repartitioned<K, V>) -> Self {
         let given = repartitioned.name.is_some();
-        let prefix = self.plan.name_unless_given(repartitioned.name.as_deref(), "KSTREAM-REPARTITION-");
+        let prefix =
+            self.plan.name_unless_given(repartitioned.name.as_deref(), "KSTREAM-REPARTITION-");
         let (key, value) = (repartitioned.key.clone(), repartitioned.value.clone());
         let settings = RepartitionSettings {
             key: repartitioned.key,
@@ -581,7 +592,13 @@ impl<K: 'static, V: 'static> KStream<K, V> {
             &[self.node],
             &name,
             Box::new(move |parents, graph| {
-                graph.add(&own, NodeKind::Sink { topic: topic.clone() }, parents, &[], Arc::clone(&factory))
+                graph.add(
+                    &own,
+                    NodeKind::Sink { topic: topic.clone() },
+                    parents,
+                    &[],
+                    Arc::clone(&factory),
+                )
             }),
         );
     }

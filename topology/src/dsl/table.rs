@@ -167,7 +167,7 @@ impl TableStore {
 
     /// Lets a source topic serve as the changelog, or none.
     pub(crate) fn log_to_source(&self, topic: Option<&Arc<str>>) {
-        self.store.borrow_mut().spec.changelog_source = topic.map(|topic| topic.to_string());
+        self.store.borrow_mut().spec.changelog_source = topic.map(ToString::to_string);
     }
 
     /// Adds the store to the graph if it is needed; its name, for the node that keeps it.
@@ -188,7 +188,8 @@ impl TableStore {
 
 /// Whether a name was generated: it ends with a ten-digit counter.
 pub(crate) fn is_generated(name: &str) -> bool {
-    name.rsplit_once('-').is_some_and(|(_, digits)| digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit()))
+    name.rsplit_once('-')
+        .is_some_and(|(_, digits)| digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 impl<K: 'static, V: 'static> KTable<K, V> {
@@ -236,9 +237,14 @@ impl<K: 'static, V: 'static> KTable<K, V> {
             &[self.node],
             &name,
             &[],
-            Arc::new(|wiring| Ok(Slot::new(ToStream { children: wiring.children::<K, Option<V>>() }))),
+            Arc::new(|wiring| {
+                Ok(Slot::new(ToStream { children: wiring.children::<K, Option<V>>() }))
+            }),
         );
-        let value = self.value.clone().map(|serde| Arc::new(crate::serde::Nullable(serde)) as SerdeRef<Option<V>>);
+        let value = self
+            .value
+            .clone()
+            .map(|serde| Arc::new(crate::serde::Nullable(serde)) as SerdeRef<Option<V>>);
         KStream {
             plan: self.plan.clone(),
             node,

@@ -56,7 +56,8 @@ impl<K: 'static, V: Clone + 'static> KStream<K, Option<V>> {
             &name,
             Box::new(move |parents, graph| {
                 let stores = kept.write(graph)?;
-                let (kept_name, send_old, key) = (stores.first().cloned(), kept.sends_old(), serde.clone());
+                let (kept_name, send_old, key) =
+                    (stores.first().cloned(), kept.sends_old(), serde.clone());
                 graph.add(
                     &own,
                     NodeKind::Processor,
@@ -73,6 +74,14 @@ impl<K: 'static, V: Clone + 'static> KStream<K, Option<V>> {
                 )
             }),
         );
-        KTable { plan: self.plan.clone(), node, name, key, value: Some(value), store, sources: stream.sources }
+        KTable {
+            plan: self.plan.clone(),
+            node,
+            name,
+            key,
+            value: Some(value),
+            store,
+            sources: stream.sources,
+        }
     }
 }

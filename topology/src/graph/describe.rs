@@ -54,7 +54,8 @@ impl Topology {
     pub fn describe(&self) -> Description {
         let names = |at: &[usize]| at.iter().map(|at| self.graph.nodes[*at].name.clone()).collect();
         let is_global = |id| self.global_subtopologies().iter().any(|global| global.id == id);
-        let mut all: Vec<_> = self.subtopologies().iter().chain(self.global_subtopologies()).collect();
+        let mut all: Vec<_> =
+            self.subtopologies().iter().chain(self.global_subtopologies()).collect();
         all.sort_by_key(|subtopology| subtopology.id);
         let subtopologies = all.into_iter().map(|subtopology| {
             let mut sizes = vec![0; self.graph.nodes.len()];
@@ -67,7 +68,9 @@ impl Topology {
                 .iter()
                 .map(|at| {
                     let node = &self.graph.nodes[*at];
-                    let topic_names = |topics: &[SinkTopic]| topics.iter().map(|topic| topic.name.to_string()).collect();
+                    let topic_names = |topics: &[SinkTopic]| {
+                        topics.iter().map(|topic| topic.name.to_string()).collect()
+                    };
                     let (kind, topics) = match &node.kind {
                         NodeKind::Source { topics } => ("source", topic_names(topics)),
                         NodeKind::Processor => ("processor", Vec::new()),
@@ -87,7 +90,12 @@ impl Topology {
             // Kafka Streams lists the nodes with the most below them first, then by name.
             nodes.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.name.cmp(&b.name)));
             let stores = self.stores(subtopology).into_iter().map(|store| store.name).collect();
-            SubtopologyDescription { id: subtopology.id.0, is_global: is_global(subtopology.id), nodes, stores }
+            SubtopologyDescription {
+                id: subtopology.id.0,
+                is_global: is_global(subtopology.id),
+                nodes,
+                stores,
+            }
         });
         Description { subtopologies: subtopologies.collect() }
     }
@@ -106,7 +114,8 @@ impl Description {
     pub fn to_mermaid(&self) -> String {
         let mut out = String::from("flowchart TD\n");
         let id = |kind: &str, name: &str| {
-            let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+            let name: String =
+                name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
             format!("{kind}_{name}")
         };
         for subtopology in &self.subtopologies {
@@ -142,20 +151,36 @@ impl Description {
 
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let list =
+            |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         // Spaces and blank lines are Kafka Streams' own.
         write!(f, "Topologies:\n ")?;
         for subtopology in &self.subtopologies {
-            let note = if subtopology.is_global { " for global store (will not generate tasks)" } else { "" };
+            let note = if subtopology.is_global {
+                " for global store (will not generate tasks)"
+            } else {
+                ""
+            };
             writeln!(f, "  Sub-topology: {}{note}", subtopology.id)?;
             for node in &subtopology.nodes {
                 match node.kind {
-                    "source" => writeln!(f, "    Source: {} (topics: [{}])", node.name, node.topics.join(", "))?,
+                    "source" => writeln!(
+                        f,
+                        "    Source: {} (topics: [{}])",
+                        node.name,
+                        node.topics.join(", ")
+                    )?,
                     "sink" => {
-                        let topic = node.topics.first().map_or("chosen by each record", String::as_str);
+                        let topic =
+                            node.topics.first().map_or("chosen by each record", String::as_str);
                         writeln!(f, "    Sink: {} (topic: {topic})", node.name)?;
                     }
-                    _ => writeln!(f, "    Processor: {} (stores: [{}])", node.name, node.stores.join(", "))?,
+                    _ => writeln!(
+                        f,
+                        "    Processor: {} (stores: [{}])",
+                        node.name,
+                        node.stores.join(", ")
+                    )?,
                 }
                 if node.kind != "sink" {
                     writeln!(f, "      --> {}", list(&node.successors))?;

@@ -9,7 +9,9 @@ mod topology;
 
 pub use describe::{Description, NodeDescription, SubtopologyDescription};
 pub use partitions::PartitionError;
-pub use topology::{InternalTopic, InternalTopicKind, Subtopology, SubtopologyId, TaskId, Topology};
+pub use topology::{
+    InternalTopic, InternalTopicKind, Subtopology, SubtopologyId, TaskId, Topology,
+};
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +76,11 @@ pub struct Store {
 
 impl Store {
     /// A store whose keys and values these serdes read and write.
-    pub fn new<K: 'static, V: 'static>(spec: StoreSpec, key: SerdeRef<K>, value: SerdeRef<V>) -> Self {
+    pub fn new<K: 'static, V: 'static>(
+        spec: StoreSpec,
+        key: SerdeRef<K>,
+        value: SerdeRef<V>,
+    ) -> Self {
         Self { spec, serdes: Arc::new(StoreSerdes { key, value }) }
     }
 }
@@ -123,13 +129,16 @@ impl Graph {
         factory: Factory,
     ) -> Result {
         if self.position(name).is_some() {
-            return Err(Error::wiring(format!("there are two nodes named {name}; name one of them differently")));
+            return Err(Error::wiring(format!(
+                "there are two nodes named {name}; name one of them differently"
+            )));
         }
         let parents = parents
             .iter()
             .map(|parent| {
-                self.position(parent)
-                    .ok_or_else(|| Error::wiring(format!("node {name} has an unknown parent {parent}")))
+                self.position(parent).ok_or_else(|| {
+                    Error::wiring(format!("node {name} has an unknown parent {parent}"))
+                })
             })
             .collect::<Result<Vec<_>>>()?;
         for store in stores {
@@ -187,7 +196,8 @@ impl Graph {
     /// # Errors
     /// When there is no such node.
     pub fn connect(&mut self, node: &str, store: &str) -> Result {
-        let at = self.position(node).ok_or_else(|| Error::wiring(format!("no node is named {node}")))?;
+        let at =
+            self.position(node).ok_or_else(|| Error::wiring(format!("no node is named {node}")))?;
         let stores = &mut self.nodes[at].stores;
         if !stores.iter().any(|known| known == store) {
             stores.push(store.to_owned());
@@ -271,7 +281,11 @@ impl Wiring<'_> {
             .iter()
             .position(|store| self.stores[*store].spec.name == name)
             .map(StoreIndex)
-            .ok_or_else(|| Error::wiring(format!("no store of this task is named {name}; connect it to the node")))
+            .ok_or_else(|| {
+                Error::wiring(format!(
+                    "no store of this task is named {name}; connect it to the node"
+                ))
+            })
     }
 
     /// The declaration of one of the task's stores.
@@ -309,7 +323,10 @@ impl Wiring<'_> {
     ///
     /// # Errors
     /// As [`key_value`](Self::key_value).
-    pub fn timestamped<K: 'static, V: 'static>(&self, name: &str) -> Result<TimestampedHandle<K, V>> {
+    pub fn timestamped<K: 'static, V: 'static>(
+        &self,
+        name: &str,
+    ) -> Result<TimestampedHandle<K, V>> {
         if !self.store_spec(name)?.kind.has_timestamps() {
             return Err(Error::wiring(format!("store {name} keeps no timestamps")));
         }

@@ -9,7 +9,9 @@ use crate::graph::{NodeKind, Subtopology, Topology};
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PartitionError {
     /// A source topic does not exist.
-    #[error("source topic {topic} does not exist; create it, or correct its name in the configuration")]
+    #[error(
+        "source topic {topic} does not exist; create it, or correct its name in the configuration"
+    )]
     Missing {
         /// Its name.
         topic: String,
@@ -25,7 +27,9 @@ pub enum PartitionError {
         topics: Vec<(String, i32)>,
     },
     /// Repartition topics depend on each other in a circle.
-    #[error("the number of partitions of {topic} cannot be derived; give it one with Repartitioned::partitions")]
+    #[error(
+        "the number of partitions of {topic} cannot be derived; give it one with Repartitioned::partitions"
+    )]
     Undetermined {
         /// Its name.
         topic: String,
@@ -75,8 +79,10 @@ impl Topology {
             }
         }
         for group in &self.graph.copartitioned {
-            let topics: Vec<(String, i32)> =
-                group.iter().filter_map(|topic| Some((topic.to_string(), *counts.get(topic)?))).collect();
+            let topics: Vec<(String, i32)> = group
+                .iter()
+                .filter_map(|topic| Some((topic.to_string(), *counts.get(topic)?)))
+                .collect();
             if topics.iter().any(|(_, count)| *count != topics[0].1) {
                 return Err(PartitionError::NotCopartitioned { topics });
             }
@@ -87,7 +93,13 @@ impl Topology {
     /// How many tasks a subtopology has: the partitions of its largest input.
     #[must_use]
     pub fn task_count(&self, subtopology: &Subtopology, counts: &BTreeMap<Arc<str>, i32>) -> i32 {
-        subtopology.sources.iter().filter_map(|topic| counts.get(&topic.name)).copied().max().unwrap_or(0)
+        subtopology
+            .sources
+            .iter()
+            .filter_map(|topic| counts.get(&topic.name))
+            .copied()
+            .max()
+            .unwrap_or(0)
     }
 
     /// What an undeclared repartition topic's count follows from, once that is known.

@@ -105,11 +105,17 @@ impl Topology {
             }
         }
         if read.is_empty() {
-            return Err(Error::wiring("the topology reads no topic; start with builder.stream(..)"));
+            return Err(Error::wiring(
+                "the topology reads no topic; start with builder.stream(..)",
+            ));
         }
-        let (global, partitioned): (Vec<_>, Vec<_>) = split(&graph).into_iter().partition(|subtopology| {
-            subtopology.stores.iter().any(|at| graph.global_stores.contains(&graph.stores[*at].spec.name))
-        });
+        let (global, partitioned): (Vec<_>, Vec<_>) =
+            split(&graph).into_iter().partition(|subtopology| {
+                subtopology
+                    .stores
+                    .iter()
+                    .any(|at| graph.global_stores.contains(&graph.stores[*at].spec.name))
+            });
         Ok(Self {
             graph: Arc::new(graph),
             subtopologies: partitioned.into(),
@@ -153,7 +159,6 @@ impl Topology {
     }
 
     /// Repartition topics, by name.
-    #[must_use]
     pub fn repartition_topics(&self) -> impl Iterator<Item = &RepartitionTopic> {
         self.graph.repartition_topics.values()
     }
@@ -170,16 +175,17 @@ impl Topology {
     /// The internal topics that a subtopology reads or logs to, with their settings.
     #[must_use]
     pub fn internal_topics(&self, subtopology: &Subtopology) -> Vec<InternalTopic> {
-        let repartition = subtopology.sources.iter().filter(|topic| topic.internal).map(|topic| InternalTopic {
-            name: topic.name.clone(),
-            kind: InternalTopicKind::Repartition,
-            config: config([
-                ("cleanup.policy", "delete".to_owned()),
-                ("message.timestamp.type", "CreateTime".to_owned()),
-                ("retention.ms", "-1".to_owned()),
-                ("segment.bytes", "52428800".to_owned()),
-            ]),
-        });
+        let repartition =
+            subtopology.sources.iter().filter(|topic| topic.internal).map(|topic| InternalTopic {
+                name: topic.name.clone(),
+                kind: InternalTopicKind::Repartition,
+                config: config([
+                    ("cleanup.policy", "delete".to_owned()),
+                    ("message.timestamp.type", "CreateTime".to_owned()),
+                    ("retention.ms", "-1".to_owned()),
+                    ("segment.bytes", "52428800".to_owned()),
+                ]),
+            });
         let stores = subtopology.stores.iter().map(|at| &self.graph.stores[*at].spec);
         let changelogs = stores
             .filter(|store| store.logged && store.changelog_source.is_none())
@@ -197,7 +203,8 @@ impl Topology {
     /// When types or stores do not fit together.
     pub fn task(&self, id: SubtopologyId, handlers: Arc<Handlers>) -> Result<Task> {
         let subtopology = self.subtopology(id)?;
-        let at: BTreeMap<usize, u32> = (0..).zip(&subtopology.nodes).map(|(at, node)| (*node, at)).collect();
+        let at: BTreeMap<usize, u32> =
+            (0..).zip(&subtopology.nodes).map(|(at, node)| (*node, at)).collect();
         let mut times = 0;
         let mut store_times = BTreeMap::new();
         let mut slots = Vec::with_capacity(subtopology.nodes.len());
@@ -206,7 +213,11 @@ impl Topology {
             let node = &self.graph.nodes[*position];
             let mut wiring = Wiring {
                 children: node.children.iter().map(|child| at[child]).collect(),
-                child_names: node.children.iter().map(|child| &*self.graph.nodes[*child].name).collect(),
+                child_names: node
+                    .children
+                    .iter()
+                    .map(|child| &*self.graph.nodes[*child].name)
+                    .collect(),
                 stores: &self.graph.stores,
                 task_stores: &subtopology.stores,
                 times: &mut times,
@@ -217,7 +228,8 @@ impl Topology {
                 sources.extend(topics.iter().map(|topic| (topic.clone(), at[position])));
             }
         }
-        let names = subtopology.nodes.iter().map(|node| self.graph.nodes[*node].name.clone()).collect();
+        let names =
+            subtopology.nodes.iter().map(|node| self.graph.nodes[*node].name.clone()).collect();
         Ok(Task::new(
             slots,
             sources,
@@ -288,7 +300,8 @@ fn split(graph: &Graph) -> Vec<Subtopology> {
             group[a.max(b)] = a.min(b);
         }
     }
-    let sources = (0..graph.nodes.len()).filter(|at| matches!(graph.nodes[*at].kind, NodeKind::Source { .. }));
+    let sources = (0..graph.nodes.len())
+        .filter(|at| matches!(graph.nodes[*at].kind, NodeKind::Source { .. }));
     let mut roots: Vec<usize> = Vec::new();
     for at in sources {
         let root = root(&group, at);

@@ -68,7 +68,8 @@ pub(crate) fn event_time<K, V>(
     let timestamp = match extractor {
         None => record.timestamp,
         Some(extract) => {
-            let slot = times.iter().find(|(topic, _)| topic == ctx.source.topic).map(|(_, slot)| *slot);
+            let slot =
+                times.iter().find(|(topic, _)| topic == ctx.source.topic).map(|(_, slot)| *slot);
             let partition_time = slot.map_or(Timestamp::UNKNOWN, |slot| ctx.time(slot));
             let timestamp = extract(record, partition_time).map_err(Error::processing)?;
             if let Some(slot) = slot {
@@ -91,8 +92,12 @@ impl<K: 'static, V: 'static> RawInput for Source<K, V> {
         let Some(key) = read_part("key", &self.key, ctx)? else { return Ok(()) };
         let Some(value) = read_part("value", &self.value, ctx)? else { return Ok(()) };
         let source = ctx.source;
-        let record =
-            Record { key: &key, value: &value, timestamp: source.timestamp, headers: source.headers };
+        let record = Record {
+            key: &key,
+            value: &value,
+            timestamp: source.timestamp,
+            headers: source.headers,
+        };
         match event_time(self.extractor.as_ref(), &self.times, record, ctx)? {
             Some(timestamp) => self.children.forward(record.with_timestamp(timestamp), ctx),
             None => Ok(()),

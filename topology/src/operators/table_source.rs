@@ -40,20 +40,32 @@ impl<K: 'static, V: 'static> RawInput for TableSource<K, V> {
         };
         let timestamp = match &new {
             Some(value) => {
-                let record =
-                    Record { key: &key, value, timestamp: source.timestamp, headers: source.headers };
+                let record = Record {
+                    key: &key,
+                    value,
+                    timestamp: source.timestamp,
+                    headers: source.headers,
+                };
                 event_time(self.extractor.as_ref(), &self.times, record, ctx)?
             }
             // An extractor reads values; a tombstone has none, and keeps its record's timestamp.
             None => event_time::<K, ()>(
                 None,
                 &[],
-                Record { key: &key, value: &(), timestamp: source.timestamp, headers: source.headers },
+                Record {
+                    key: &key,
+                    value: &(),
+                    timestamp: source.timestamp,
+                    headers: source.headers,
+                },
                 ctx,
             )?,
         };
         let Some(timestamp) = timestamp else { return Ok(()) };
-        let Some(change) = self.table.update(key_bytes, new, timestamp, ctx)? else { return Ok(()) };
-        self.children.forward(Record { key: &key, value: &change, timestamp, headers: source.headers }, ctx)
+        let Some(change) = self.table.update(key_bytes, new, timestamp, ctx)? else {
+            return Ok(());
+        };
+        self.children
+            .forward(Record { key: &key, value: &change, timestamp, headers: source.headers }, ctx)
     }
 }

@@ -19,13 +19,16 @@ pub(crate) struct ToTable<K, V> {
 
 impl<K: 'static, V: Clone + 'static> Operator<K, Option<V>> for ToTable<K, V> {
     fn process(&mut self, record: Record<'_, K, Option<V>>, ctx: &mut Context<'_>) -> Result {
-        let key = write(&*self.key, record.key, &mut self.key_bytes).map_err(crate::error::Error::processing)?;
+        let key = write(&*self.key, record.key, &mut self.key_bytes)
+            .map_err(crate::error::Error::processing)?;
         let Some(key) = key else {
             ctx.drop_record(DropReason::NullKey);
             return Ok(());
         };
         let new = record.value.clone();
-        let Some(change) = self.table.update(key, new, record.timestamp, ctx)? else { return Ok(()) };
+        let Some(change) = self.table.update(key, new, record.timestamp, ctx)? else {
+            return Ok(());
+        };
         self.children.forward(record.with_value(&change), ctx)
     }
 }

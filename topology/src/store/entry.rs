@@ -39,12 +39,21 @@ impl Topology {
     /// # Errors
     /// When there is no such store, or it holds other types.
     pub fn store_reader<K: 'static, V: 'static>(&self, name: &str) -> Result<StoreReader<K, V>> {
-        let store = self.graph.stores.iter().find(|store| store.spec.name == name).ok_or_else(|| {
-            let names: Vec<&str> = self.graph.stores.iter().map(|store| &*store.spec.name).collect();
-            Error::wiring(format!("the topology has no store named {name}; it has {}", names.join(", ")))
-        })?;
+        let store =
+            self.graph.stores.iter().find(|store| store.spec.name == name).ok_or_else(|| {
+                let names: Vec<&str> =
+                    self.graph.stores.iter().map(|store| &*store.spec.name).collect();
+                Error::wiring(format!(
+                    "the topology has no store named {name}; it has {}",
+                    names.join(", ")
+                ))
+            })?;
         let serdes = Arc::clone(&store.serdes).downcast::<StoreSerdes<K, V>>().map_err(|_| {
-            Error::wiring(format!("store {name} does not hold ({}, {})", type_name::<K>(), type_name::<V>()))
+            Error::wiring(format!(
+                "store {name} does not hold ({}, {})",
+                type_name::<K>(),
+                type_name::<V>()
+            ))
         })?;
         Ok(StoreReader {
             name: name.to_owned(),
@@ -67,8 +76,12 @@ impl<K: 'static, V: 'static> StoreReader<K, V> {
         match (self.kind, store.get(&bytes)?) {
             (_, None) => Ok(None),
             (StoreKind::KeyValue, Some(value)) => handle.read_value(value).map(Some),
-            (StoreKind::TimestampedKeyValue, Some(value)) => handle.read_value(split_timestamp(value).1).map(Some),
-            _ => Err(Error::store(&self.name, "it is no key-value store; read its entries instead")),
+            (StoreKind::TimestampedKeyValue, Some(value)) => {
+                handle.read_value(split_timestamp(value).1).map(Some)
+            }
+            _ => {
+                Err(Error::store(&self.name, "it is no key-value store; read its entries instead"))
+            }
         }
     }
 
@@ -77,7 +90,11 @@ impl<K: 'static, V: 'static> StoreReader<K, V> {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn entries(&self, store: &mut dyn BytesStore, observed: Timestamp) -> Result<Vec<StoreEntry<K, V>>> {
+    pub fn entries(
+        &self,
+        store: &mut dyn BytesStore,
+        observed: Timestamp,
+    ) -> Result<Vec<StoreEntry<K, V>>> {
         let mut raw = Vec::new();
         store.scan(KeyRange::ALL, Order::Forward, &mut |key, value| {
             raw.push((key.to_vec(), value.to_vec()));
@@ -87,13 +104,20 @@ impl<K: 'static, V: 'static> StoreReader<K, V> {
             keep_latest_versions(&mut raw);
         }
         let oldest = match (self.kind.retention_ms(), observed) {
-            (Some(retention_ms), observed) if observed != Timestamp::UNKNOWN => observed - retention_ms + 1,
+            (Some(retention_ms), observed) if observed != Timestamp::UNKNOWN => {
+                observed - retention_ms + 1
+            }
             _ => Timestamp::MIN,
         };
         raw.iter().filter_map(|(key, value)| self.read(key, value, oldest).transpose()).collect()
     }
 
-    fn read(&self, key: &[u8], value: &[u8], oldest: Timestamp) -> Result<Option<StoreEntry<K, V>>> {
+    fn read(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        oldest: Timestamp,
+    ) -> Result<Option<StoreEntry<K, V>>> {
         let time_at = |at: usize| split_timestamp(&key[at.min(key.len())..]).0;
         let (key, value, timestamp, window) = match self.kind {
             StoreKind::KeyValue => (key, value, None, None),
@@ -101,7 +125,8 @@ impl<K: 'static, V: 'static> StoreReader<K, V> {
                 let (timestamp, value) = split_timestamp(value);
                 (key, value, Some(timestamp), None)
             }
-            StoreKind::Window { window_ms, .. } | StoreKind::TimestampedWindow { window_ms, .. } => {
+            StoreKind::Window { window_ms, .. }
+            | StoreKind::TimestampedWindow { window_ms, .. } => {
                 let at = key.len().saturating_sub(TIME_LEN + SEQUENCE_LEN);
                 let start = time_at(at);
                 if start < oldest {
@@ -114,7 +139,12 @@ impl<K: 'static, V: 'static> StoreReader<K, V> {
                     }
                     false => (None, value),
                 };
-                (&key[TIME_LEN..at], value, timestamp, Some(Window { start, end: start + window_ms }))
+                (
+                    &key[TIME_LEN..at],
+                    value,
+                    timestamp,
+                    Some(Window { start, end: start + window_ms }),
+                )
             }
             StoreKind::Session { .. } => {
                 let at = key.len().saturating_sub(2 * TIME_LEN);
@@ -131,7 +161,12 @@ impl<K: 'static, V: 'static> StoreReader<K, V> {
             }
         };
         let handle = self.handle();
-        Ok(Some(StoreEntry { key: handle.read_key(key)?, value: handle.read_value(value)?, timestamp, window }))
+        Ok(Some(StoreEntry {
+            key: handle.read_key(key)?,
+            value: handle.read_value(value)?,
+            timestamp,
+            window,
+        }))
     }
 
     /// The serdes as the store's own nodes use them; its index is of no concern here.
@@ -147,7 +182,8 @@ impl<K: 'static, V: 'static> StoreReader<K, V> {
 
 /// Of entries `key | timestamp` in order, the last of each key.
 fn keep_latest_versions(entries: &mut Vec<(Vec<u8>, Vec<u8>)>) {
-    let key = |entry: &(Vec<u8>, Vec<u8>)| entry.0[..entry.0.len().saturating_sub(TIME_LEN)].to_vec();
+    let key =
+        |entry: &(Vec<u8>, Vec<u8>)| entry.0[..entry.0.len().saturating_sub(TIME_LEN)].to_vec();
     let mut latest: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     for entry in entries.drain(..) {
         match latest.last_mut() {

@@ -175,14 +175,13 @@ impl<K: 'static, V: 'static> KeyValue<'_, K, V> {
         let handle = self.handle;
         let mut failed = None;
         self.store.scan(range, order, &mut |key, value| {
-            let step = handle
+            handle
                 .read_key(key)
                 .and_then(|key| visit(key, handle.read_value(value)?))
                 .unwrap_or_else(|error| {
                     failed = Some(error);
                     ControlFlow::Break(())
-                });
-            step
+                })
         })?;
         failed.map_or(Ok(()), Err)
     }

@@ -104,9 +104,11 @@ impl StoreKind {
         match self {
             Self::KeyValue => ChangelogEntry { key, value, timestamp: written },
             Self::TimestampedKeyValue => Self::timestamped_entry(key, value, written),
-            Self::Window { .. } | Self::Session { .. } => {
-                ChangelogEntry { key: key.get(TIME_LEN..).unwrap_or_default(), value, timestamp: written }
-            }
+            Self::Window { .. } | Self::Session { .. } => ChangelogEntry {
+                key: key.get(TIME_LEN..).unwrap_or_default(),
+                value,
+                timestamp: written,
+            },
             Self::TimestampedWindow { .. } => {
                 Self::timestamped_entry(key.get(TIME_LEN..).unwrap_or_default(), value, written)
             }
@@ -240,7 +242,13 @@ mod tests {
         ChangelogEntry { key, value, timestamp: Timestamp::new(timestamp) }
     }
 
-    fn round_trip(kind: StoreKind, key: &[u8], value: Option<&[u8]>, written: i64, form: ChangelogEntry<'_>) {
+    fn round_trip(
+        kind: StoreKind,
+        key: &[u8],
+        value: Option<&[u8]>,
+        written: i64,
+        form: ChangelogEntry<'_>,
+    ) {
         assert_eq!(kind.to_changelog(key, value, Timestamp::new(written)), form, "{kind:?}");
         let (mut restored_key, mut restored_value) = (vec![9], vec![9]);
         let restored = kind.restore(form, &mut restored_key, &mut restored_value);
@@ -256,13 +264,20 @@ mod tests {
 
     #[test]
     fn every_layout_has_its_golden_bytes_and_comes_back_from_its_changelog() {
-        let window = StoreKind::TimestampedWindow { window_ms: 10, retention_ms: 100, segment_ms: 16 };
+        let window =
+            StoreKind::TimestampedWindow { window_ms: 10, retention_ms: 100, segment_ms: 16 };
         let session = StoreKind::Session { retention_ms: 100, segment_ms: 16 };
         let time = |n: u8| [0, 0, 0, 0, 0, 0, 0, n];
         round_trip(StoreKind::KeyValue, b"k", Some(b"v"), 7, entry(b"k", Some(b"v"), 7));
         round_trip(StoreKind::KeyValue, b"k", None, 7, entry(b"k", None, 7));
         let stamped = [&time(5)[..], b"v"].concat();
-        round_trip(StoreKind::TimestampedKeyValue, b"k", Some(&stamped), 7, entry(b"k", Some(b"v"), 5));
+        round_trip(
+            StoreKind::TimestampedKeyValue,
+            b"k",
+            Some(&stamped),
+            7,
+            entry(b"k", Some(b"v"), 5),
+        );
         let logged = [b"k", &time(40)[..], &[0, 0, 0, 0]].concat();
         let stored = [&time(2)[..], &logged].concat();
         round_trip(window, &stored, Some(&stamped), 7, entry(&logged, Some(b"v"), 5));

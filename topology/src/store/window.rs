@@ -32,7 +32,9 @@ impl<K: 'static, V: 'static> WindowHandle<K, V> {
     /// # Errors
     /// When the task has no such store, or it is of another kind or other types.
     pub fn bind(wiring: &mut Wiring<'_>, name: &str) -> Result<Self> {
-        let StoreKind::TimestampedWindow { retention_ms, segment_ms, .. } = wiring.store_spec(name)?.kind else {
+        let StoreKind::TimestampedWindow { retention_ms, segment_ms, .. } =
+            wiring.store_spec(name)?.kind
+        else {
             return Err(Error::wiring(format!("store {name} is no timestamped window store")));
         };
         Ok(Self {

@@ -21,15 +21,9 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn connect(bootstrap: &str) -> Result<Self> {
-        let admin = ClientConfig::new()
-            .set("bootstrap.servers", bootstrap)
-            .create()?;
+        let admin = ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
         let client = group_client(bootstrap, "side-by-side")?;
-        Ok(Cluster {
-            bootstrap: bootstrap.to_string(),
-            admin,
-            client,
-        })
+        Ok(Cluster { bootstrap: bootstrap.to_string(), admin, client })
     }
 
     /// Deletes the topics if they exist and creates them empty, without age-based retention.
@@ -63,10 +57,7 @@ impl Cluster {
                 metadata.topics().iter().any(|found| {
                     found.name() == *topic
                         && found.partitions().len() == partitions as usize
-                        && found
-                            .partitions()
-                            .iter()
-                            .all(|partition| partition.leader() >= 0)
+                        && found.partitions().iter().all(|partition| partition.leader() >= 0)
                 })
             }))
         })
@@ -74,18 +65,13 @@ impl Cluster {
 
     fn missing(&self, topics: &[&str]) -> Result<bool> {
         let names = self.topics()?;
-        Ok(topics
-            .iter()
-            .any(|topic| !names.iter().any(|name| name == topic)))
+        Ok(topics.iter().any(|topic| !names.iter().any(|name| name == topic)))
     }
 
     pub fn delete(&self, topics: &[&str]) -> Result<()> {
         let existing = self.topics()?;
-        let doomed: Vec<&str> = topics
-            .iter()
-            .copied()
-            .filter(|topic| existing.iter().any(|t| t == topic))
-            .collect();
+        let doomed: Vec<&str> =
+            topics.iter().copied().filter(|topic| existing.iter().any(|t| t == topic)).collect();
         if doomed.is_empty() {
             return Ok(());
         }
@@ -103,30 +89,19 @@ impl Cluster {
 
     pub fn topics(&self) -> Result<Vec<String>> {
         let metadata = self.client.fetch_metadata(None, TIMEOUT)?;
-        Ok(metadata
-            .topics()
-            .iter()
-            .map(|topic| topic.name().to_string())
-            .collect())
+        Ok(metadata.topics().iter().map(|topic| topic.name().to_string()).collect())
     }
 
     /// The internal topics of a processor: those whose names start with its group id and a dash.
     pub fn internal_topics(&self, group: &str) -> Result<Vec<String>> {
         let prefix = format!("{group}-");
-        Ok(self
-            .topics()?
-            .into_iter()
-            .filter(|topic| topic.starts_with(&prefix))
-            .collect())
+        Ok(self.topics()?.into_iter().filter(|topic| topic.starts_with(&prefix)).collect())
     }
 
     /// (low, high) watermark of each partition.
     pub fn watermarks(&self, topic: &str) -> Result<Vec<(i64, i64)>> {
         let metadata = self.client.fetch_metadata(Some(topic), TIMEOUT)?;
-        let partitions = metadata
-            .topics()
-            .first()
-            .map_or(0, |topic| topic.partitions().len());
+        let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
         if partitions == 0 {
             bail!("there is no topic {topic}; load it first");
         }
@@ -136,18 +111,12 @@ impl Cluster {
     }
 
     pub fn records(&self, topic: &str) -> Result<i64> {
-        Ok(self
-            .watermarks(topic)?
-            .iter()
-            .map(|(low, high)| high - low)
-            .sum())
+        Ok(self.watermarks(topic)?.iter().map(|(low, high)| high - low).sum())
     }
 
     /// A client that can ask for the committed offsets of `group` without joining it.
     pub fn group(&self, group: &str) -> Result<Group> {
-        Ok(Group {
-            client: group_client(&self.bootstrap, group)?,
-        })
+        Ok(Group { client: group_client(&self.bootstrap, group)? })
     }
 }
 
@@ -184,9 +153,7 @@ fn group_client(bootstrap: &str, group: &str) -> Result<BaseConsumer> {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T> {
-    Ok(tokio::runtime::Builder::new_current_thread()
-        .build()?
-        .block_on(future))
+    Ok(tokio::runtime::Builder::new_current_thread().build()?.block_on(future))
 }
 
 fn wait_for(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {

@@ -173,20 +173,15 @@ fn send(options: &Options, records: &Records, processor: &Processor) -> Result<(
                     .key(key)
                     .payload(value)
                     .timestamp((sent_at / 1_000) as i64)
-                    .headers(OwnedHeaders::new().insert(Header {
-                        key: SENT_AT,
-                        value: Some(&text),
-                    })),
+                    .headers(
+                        OwnedHeaders::new().insert(Header { key: SENT_AT, value: Some(&text) }),
+                    ),
             )
             .map_err(|(error, _)| error)?;
     }
     producer.flush(Duration::from_secs(30))?;
     let (measured_from, cpu_before) = measuring.context("--seconds must be above 0")?;
-    Ok((
-        total - warmup,
-        processor.usage()?.cpu_s() - cpu_before,
-        measured_from,
-    ))
+    Ok((total - warmup, processor.usage()?.cpu_s() - cpu_before, measured_from))
 }
 
 struct Sample {
@@ -217,10 +212,7 @@ fn read_latencies(common: &Common, topic: &str, done: &AtomicBool) -> Result<Vec
                 let received = now_us()?;
                 last = Instant::now();
                 if let Some(sent_us) = sent_at(&message) {
-                    samples.push(Sample {
-                        sent_us,
-                        latency_us: received.saturating_sub(sent_us),
-                    });
+                    samples.push(Sample { sent_us, latency_us: received.saturating_sub(sent_us) });
                 }
             }
             None if done.load(Ordering::Acquire) && last.elapsed() > QUIET => return Ok(samples),

@@ -110,11 +110,7 @@ impl Source {
             }
             check(rd_kafka_assign(consumer, start))?;
             rd_kafka_topic_partition_list_destroy(start);
-            Ok(Source {
-                consumer,
-                queue,
-                offsets,
-            })
+            Ok(Source { consumer, queue, offsets })
         }
     }
 
@@ -172,12 +168,7 @@ impl Sink {
                 check_error(rd_kafka_init_transactions(producer, FOREVER))?;
             }
             let group = rd_kafka_consumer_group_metadata_new(CString::new(group)?.as_ptr());
-            Ok(Sink {
-                producer,
-                topic,
-                group,
-                transactional,
-            })
+            Ok(Sink { producer, topic, group, transactional })
         }
     }
 
@@ -211,9 +202,8 @@ impl Sink {
                     copies.len() as c_int,
                 );
                 copies.retain(|copy| copy.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR);
-                if let Some(copy) = copies
-                    .iter()
-                    .find(|c| c.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR__QUEUE_FULL)
+                if let Some(copy) =
+                    copies.iter().find(|c| c.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR__QUEUE_FULL)
                 {
                     check(copy.err)?;
                 }
@@ -278,9 +268,7 @@ unsafe fn check_error(error: *mut rd_kafka_error_t) -> Result<()> {
         return Ok(());
     }
     unsafe {
-        let text = CStr::from_ptr(rd_kafka_error_string(error))
-            .to_string_lossy()
-            .into_owned();
+        let text = CStr::from_ptr(rd_kafka_error_string(error)).to_string_lossy().into_owned();
         rd_kafka_error_destroy(error);
         bail!(text)
     }

@@ -83,10 +83,6 @@ pub fn load(options: &Options) -> Result<()> {
     if stored != count {
         bail!("produced {count} records, but the topic holds {stored}");
     }
-    println!(
-        "{}: {count} records in {:.1} s",
-        options.topic,
-        started.elapsed().as_secs_f64()
-    );
+    println!("{}: {count} records in {:.1} s", options.topic, started.elapsed().as_secs_f64());
     Ok(())
 }

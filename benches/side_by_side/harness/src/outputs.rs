@@ -46,10 +46,7 @@ pub struct TopicSummary {
 }
 
 pub fn checksum(options: &ChecksumOptions) -> Result<()> {
-    println!(
-        "{}",
-        serde_json::to_string(&summarise(&options.bootstrap, &options.topic)?)?
-    );
+    println!("{}", serde_json::to_string(&summarise(&options.bootstrap, &options.topic)?)?);
     Ok(())
 }
 
@@ -70,9 +67,7 @@ pub fn summarise(bootstrap: &str, topic: &str) -> Result<TopicSummary> {
         }
         Ok(())
     })?;
-    let last_sum = last
-        .values()
-        .fold(0u64, |sum, hash| sum.wrapping_add(*hash));
+    let last_sum = last.values().fold(0u64, |sum, hash| sum.wrapping_add(*hash));
     Ok(TopicSummary {
         records,
         checksum: format!("{sum:016x}"),
@@ -115,10 +110,7 @@ fn for_each(
         .set("fetch.wait.max.ms", "50")
         .create()?;
     let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(30))?;
-    let mut open = metadata
-        .topics()
-        .first()
-        .map_or(0, |topic| topic.partitions().len());
+    let mut open = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
     let mut assignment = TopicPartitionList::new();
     for partition in 0..open as i32 {
         assignment.add_partition_offset(topic, partition, Offset::Beginning)?;

@@ -34,11 +34,7 @@ impl Identity {
         let state_dir = common.work_dir.join(&app_id);
         fs::create_dir_all(&state_dir).with_context(|| format!("{}", state_dir.display()))?;
         let log = common.work_dir.join(format!("{app_id}.log"));
-        Ok(Identity {
-            app_id,
-            state_dir,
-            log,
-        })
+        Ok(Identity { app_id, state_dir, log })
     }
 
     pub fn wipe_state(&self) -> Result<()> {
@@ -76,10 +72,7 @@ impl Processor {
         orders_topic: &str,
         command: &[String],
     ) -> Result<Self> {
-        let mut log = File::options()
-            .create(true)
-            .append(true)
-            .open(&identity.log)?;
+        let mut log = File::options().create(true).append(true).open(&identity.log)?;
         let started = Instant::now();
         let mut child = Command::new(&command[0])
             .args(&command[1..])
@@ -104,30 +97,21 @@ impl Processor {
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 let seen = Instant::now();
-                if let Some(millis) = line
-                    .strip_prefix("RESTORED ")
-                    .and_then(|text| text.trim().parse().ok())
+                if let Some(millis) =
+                    line.strip_prefix("RESTORED ").and_then(|text| text.trim().parse().ok())
                 {
                     let _ = sender.send((seen, millis));
                 }
                 let _ = writeln!(log, "{line}");
             }
         });
-        Ok(Processor {
-            child,
-            started,
-            log: identity.log.clone(),
-            restored,
-        })
+        Ok(Processor { child, started, log: identity.log.clone(), restored })
     }
 
     /// Fails when the process is gone or has had its time.
     pub fn check(&mut self, timeout: u64) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            bail!(
-                "the processor ended early ({status}), see {}",
-                self.log.display()
-            );
+            bail!("the processor ended early ({status}), see {}", self.log.display());
         }
         if self.started.elapsed() > Duration::from_secs(timeout) {
             bail!("not finished after {timeout} s, see {}", self.log.display());
@@ -199,12 +183,7 @@ fn usage_of(root: u32) -> Result<Usage> {
     let mut next = 0;
     while next < family.len() {
         let parent = family[next];
-        family.extend(
-            stats
-                .iter()
-                .filter(|(_, stat)| stat.parent == parent)
-                .map(|(&pid, _)| pid),
-        );
+        family.extend(stats.iter().filter(|(_, stat)| stat.parent == parent).map(|(&pid, _)| pid));
         next += 1;
     }
     let mut usage = Usage::default();
@@ -229,10 +208,8 @@ fn all_stats() -> Result<HashMap<u32, Stat>> {
     let mut stats = HashMap::new();
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
-        let Some(pid) = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.parse().ok())
+        let Some(pid) =
+            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok())
         else {
             continue;
         };

@@ -55,13 +55,8 @@ pub fn restore(options: &Options) -> Result<()> {
     let cluster = Cluster::connect(&common.bootstrap)?;
     let identity = Identity::fresh(common)?;
     cluster.recreate(output_topics(&common.workload), common.partitions)?;
-    let (processor, populate) = run_to_end(
-        &cluster,
-        common,
-        &identity,
-        &options.input,
-        &options.command,
-    )?;
+    let (processor, populate) =
+        run_to_end(&cluster, common, &identity, &options.input, &options.command)?;
     processor.stop()?;
 
     let (mut changelog_records, mut changelog_keys) = (0, 0);

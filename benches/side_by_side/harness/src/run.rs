@@ -79,13 +79,8 @@ pub fn run(options: &Options) -> Result<()> {
     let identity = Identity::fresh(common)?;
     let outputs = output_topics(&common.workload);
     cluster.recreate(outputs, common.partitions)?;
-    let (processor, figures) = run_to_end(
-        &cluster,
-        common,
-        &identity,
-        &options.input,
-        &options.command,
-    )?;
+    let (processor, figures) =
+        run_to_end(&cluster, common, &identity, &options.input, &options.command)?;
     let stop_s = processor.stop()?;
     let mut summaries = BTreeMap::new();
     for topic in outputs {
@@ -123,11 +118,7 @@ pub fn run_to_end(
     input: &str,
     command: &[String],
 ) -> Result<(Processor, Figures)> {
-    let ends: Vec<i64> = cluster
-        .watermarks(input)?
-        .iter()
-        .map(|&(_, high)| high)
-        .collect();
+    let ends: Vec<i64> = cluster.watermarks(input)?.iter().map(|&(_, high)| high).collect();
     let records: i64 = ends.iter().sum();
     let group = cluster.group(&identity.app_id)?;
     let machine_before = machine_cpu_s()?;
@@ -146,11 +137,7 @@ pub fn run_to_end(
         if half.is_none() && sum >= records / 2 {
             half = Some(Mark::now(sum, &processor)?);
         }
-        if committed
-            .iter()
-            .zip(&ends)
-            .all(|(committed, end)| committed >= end)
-        {
+        if committed.iter().zip(&ends).all(|(committed, end)| committed >= end) {
             break;
         }
     }
@@ -200,11 +187,7 @@ struct Span {
 
 impl Mark {
     fn now(records: i64, processor: &Processor) -> Result<Self> {
-        Ok(Mark {
-            at: Instant::now(),
-            records,
-            usage: processor.usage()?,
-        })
+        Ok(Mark { at: Instant::now(), records, usage: processor.usage()? })
     }
 
     fn since(&self, earlier: &Mark) -> Span {
@@ -219,19 +202,11 @@ impl Mark {
 impl Span {
     /// 0 for a span without records: the run was over between two polls.
     fn records_per_s(&self) -> f64 {
-        if self.records == 0 {
-            0.0
-        } else {
-            self.records as f64 / self.seconds
-        }
+        if self.records == 0 { 0.0 } else { self.records as f64 / self.seconds }
     }
 
     fn cpu_us_per_record(&self) -> f64 {
-        if self.records == 0 {
-            0.0
-        } else {
-            self.cpu_s * 1e6 / self.records as f64
-        }
+        if self.records == 0 { 0.0 } else { self.cpu_s * 1e6 / self.records as f64 }
     }
 }
 
@@ -245,10 +220,7 @@ fn finish_repartition(
     processor: &mut Processor,
 ) -> Result<()> {
     let internal = cluster.internal_topics(&identity.app_id)?;
-    for topic in internal
-        .iter()
-        .filter(|topic| topic.ends_with("-repartition"))
-    {
+    for topic in internal.iter().filter(|topic| topic.ends_with("-repartition")) {
         let ends = cluster.watermarks(topic)?;
         while group
             .committed(topic, ends.len())?

@@ -62,11 +62,8 @@ impl Options {
                 continue;
             }
             let value = args.next().ok_or(format!("{flag} needs a value"))?;
-            let number = || {
-                value
-                    .parse::<u64>()
-                    .map_err(|_| format!("{flag}: not a number: {value}"))
-            };
+            let number =
+                || value.parse::<u64>().map_err(|_| format!("{flag}: not a number: {value}"));
             match flag.as_str() {
                 "--events" => options.events = number()?,
                 "--out" => options.out = value,
@@ -128,25 +125,15 @@ impl Generator {
             })
             .collect();
         let assets = (0..options.assets)
-            .map(|_| Asset {
-                book: Book::default(),
-                mid: 2_000 + rng.below(48_000) as i64,
-            })
+            .map(|_| Asset { book: Book::default(), mid: 2_000 + rng.below(48_000) as i64 })
             .collect();
-        Generator {
-            options,
-            rng,
-            assets,
-            popularity,
-            next_order: 1,
-        }
+        Generator { options, rng, assets, popularity, next_order: 1 }
     }
 
     fn pick_asset(&mut self) -> usize {
         let total = *self.popularity.last().expect("at least one asset");
         let at = self.rng.below(total);
-        self.popularity
-            .partition_point(|&cumulative| cumulative <= at)
+        self.popularity.partition_point(|&cumulative| cumulative <= at)
     }
 
     /// 45% orders that rest, 40% cancels, 5% replaces, 10% marketable in steady state; while a book
@@ -182,11 +169,7 @@ impl Generator {
     fn new_order(&mut self) -> (u64, u64, Side) {
         let id = self.next_order;
         self.next_order += 1;
-        let side = if self.rng.percent(50) {
-            Side::Buy
-        } else {
-            Side::Sell
-        };
+        let side = if self.rng.percent(50) { Side::Buy } else { Side::Sell };
         (id, self.rng.below(self.options.investors), side)
     }
 
@@ -199,34 +182,20 @@ impl Generator {
                 .best(Side::Sell)
                 .map_or(mid - distance, |ask| (mid - distance).min(ask - 1))
                 .max(1),
-            Side::Sell => book
-                .best(Side::Buy)
-                .map_or(mid + distance, |bid| (mid + distance).max(bid + 1)),
+            Side::Sell => {
+                book.best(Side::Buy).map_or(mid + distance, |bid| (mid + distance).max(bid + 1))
+            }
         }
     }
 
     fn resting(&mut self, asset: usize) -> Event {
         let (order, investor, side) = self.new_order();
         let price = self.passive_price(asset, side);
-        let shares = if self.rng.below(200) == 0 {
-            0
-        } else {
-            1 + self.rng.below(100)
-        };
+        let shares = if self.rng.below(200) == 0 { 0 } else { 1 + self.rng.below(100) };
         if shares > 0 {
-            self.assets[asset]
-                .book
-                .rest(order, side, price, shares, investor);
+            self.assets[asset].book.rest(order, side, price, shares, investor);
         }
-        Event {
-            order,
-            investor,
-            side,
-            shares,
-            price,
-            action: "NEW",
-            terms: GTC,
-        }
+        Event { order, investor, side, shares, price, action: "NEW", terms: GTC }
     }
 
     fn marketable(&mut self, asset: usize) -> Option<Event> {
@@ -250,15 +219,7 @@ impl Generator {
         if left > 0 && terms == GTC {
             book.rest(order, side, price, left, investor);
         }
-        Some(Event {
-            order,
-            investor,
-            side,
-            shares,
-            price,
-            action: "NEW",
-            terms,
-        })
+        Some(Event { order, investor, side, shares, price, action: "NEW", terms })
     }
 
     fn cancel(&mut self, asset: usize) -> Option<Event> {
@@ -287,9 +248,7 @@ impl Generator {
             self.assets[asset].book.remove(order);
             let price = self.passive_price(asset, resting.side);
             let shares = 1 + self.rng.below(100);
-            self.assets[asset]
-                .book
-                .rest(order, resting.side, price, shares, resting.investor);
+            self.assets[asset].book.rest(order, resting.side, price, shares, resting.investor);
             (shares, price)
         };
         Some(Event {
@@ -309,20 +268,9 @@ impl Generator {
             let event = self.event(asset, index);
             let mut timestamp = self.options.start_ms + index * 1_000 / self.options.rate;
             if self.rng.percent(1) {
-                timestamp -= self
-                    .rng
-                    .below(LATE_MS)
-                    .min(timestamp - self.options.start_ms);
+                timestamp -= self.rng.below(LATE_MS).min(timestamp - self.options.start_ms);
             }
-            let Event {
-                order,
-                investor,
-                side,
-                shares,
-                price,
-                action,
-                terms,
-            } = event;
+            let Event { order, investor, side, shares, price, action, terms } = event;
             let side = if side == Side::Buy { "BUY" } else { "SELL" };
             let current_shares = 100 + self.rng.below(900);
             write!(
@@ -355,11 +303,7 @@ impl Generator {
 /// 10125 ticks as "101.25", 10100 as "101.0", 10150 as "101.5".
 fn decimal(ticks: i64) -> String {
     let (units, cents) = (ticks / TICKS_PER_UNIT, ticks % TICKS_PER_UNIT);
-    if cents % 10 == 0 {
-        format!("{units}.{}", cents / 10)
-    } else {
-        format!("{units}.{cents:02}")
-    }
+    if cents % 10 == 0 { format!("{units}.{}", cents / 10) } else { format!("{units}.{cents:02}") }
 }
 
 fn create(path: &str) -> io::Result<BufWriter<File>> {
@@ -378,11 +322,7 @@ fn main() -> io::Result<()> {
         generator.write_assets(&mut assets)?;
     }
     generator.write_events(&mut orders)?;
-    let resting: Vec<u64> = generator
-        .assets
-        .iter()
-        .map(|asset| asset.book.len())
-        .collect();
+    let resting: Vec<u64> = generator.assets.iter().map(|asset| asset.book.len()).collect();
     eprintln!(
         "{} events; resting orders a book at the end: least {}, most {}",
         generator.options.events,
@@ -400,29 +340,18 @@ mod tests {
 
     fn flow(options: Options) -> String {
         let mut bytes = Vec::new();
-        Generator::new(options)
-            .write_events(&mut bytes)
-            .expect("memory takes all bytes");
+        Generator::new(options).write_events(&mut bytes).expect("memory takes all bytes");
         String::from_utf8(bytes).expect("the format is text")
     }
 
     fn options(events: u64, seed: u64) -> Options {
-        Options {
-            events,
-            seed,
-            assets: 3,
-            resting: 20,
-            ..Options::default()
-        }
+        Options { events, seed, assets: 3, resting: 20, ..Options::default() }
     }
 
     /// The text between `before` and the next quote.
     fn field<'a>(line: &'a str, before: &str) -> &'a str {
         let start = line.find(before).expect("a field that every line has") + before.len();
-        line[start..]
-            .split('"')
-            .next()
-            .expect("a split gives one part at least")
+        line[start..].split('"').next().expect("a split gives one part at least")
     }
 
     #[test]
@@ -434,10 +363,7 @@ mod tests {
     /// Figures measured with one flow would not compare with those of another.
     #[test]
     fn the_flow_of_seed_1_has_not_changed() {
-        let text = flow(Options {
-            events: 5_000,
-            ..Options::default()
-        });
+        let text = flow(Options { events: 5_000, ..Options::default() });
         let fnv = text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
