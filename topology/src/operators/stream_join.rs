@@ -198,8 +198,10 @@ where
         }
         self.buffers.found = found;
         // The record as the right one, where it meets itself, too: the window from the other end.
+        // At the very end of the retention it meets others, but itself no more.
+        let meets_itself = at > self.store.oldest(ctx);
         let mut found = self.found(at - self.after_ms, at + self.before_ms, ctx)?;
-        for other in found.drain(..) {
+        for other in found.drain(..).filter(|other| other.sequence != own || meets_itself) {
             self.forward(record, &other.value, record.value, at.max(other.timestamp), ctx)?;
         }
         self.buffers.found = found;

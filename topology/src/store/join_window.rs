@@ -97,6 +97,14 @@ impl<K: 'static, V: 'static> JoinStore<K, V> {
         Ok(())
     }
 
+    /// The earliest time that retention covers.
+    pub(crate) fn oldest(&self, ctx: &Context<'_>) -> Timestamp {
+        match ctx.time(self.observed) {
+            Timestamp::UNKNOWN => Timestamp::MIN,
+            observed => observed - self.retention_ms + 1,
+        }
+    }
+
     /// Collects a key's records of `from..=to`, in the order of their timestamps and arrival, as far
     /// as retention covers them.
     pub(crate) fn fetch(
@@ -107,12 +115,8 @@ impl<K: 'static, V: 'static> JoinStore<K, V> {
         ctx: &mut Context<'_>,
         found: &mut Vec<Found<V>>,
     ) -> Result {
-        let oldest = match ctx.time(self.observed) {
-            Timestamp::UNKNOWN => return Ok(()),
-            observed => observed - self.retention_ms + 1,
-        };
         // Nothing is later than the highest timestamp.
-        let (from, to) = (from.max(oldest).max(Timestamp::new(0)), to.min(ctx.time(self.observed)));
+        let (from, to) = (from.max(self.oldest(ctx)).max(Timestamp::new(0)), to.min(ctx.time(self.observed)));
         if from > to {
             return Ok(());
         }
