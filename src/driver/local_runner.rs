@@ -99,7 +99,7 @@ enum Place {
     Global(usize),
 }
 
-/// Runs a topology; see the [module](self).
+/// Runs all of a topology in this process, without Kafka.
 pub struct LocalRunner {
     topology: Topology,
     settings: RunnerSettings,

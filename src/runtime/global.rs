@@ -251,11 +251,19 @@ impl Host for GlobalHost<'_> {
         self.stores.bound(index)
     }
 
+    /// Only dead letters come here: there is no transaction that they could be part of. The log
+    /// has them, with the record's place in their headers.
     fn send(&mut self, record: Outgoing<'_>) -> TopologyResult {
-        Err(Error::wiring(format!(
-            "a global table's processor cannot send to {}",
-            record.topic.name
-        )))
+        let headers = record.headers.iter().filter_map(|header| {
+            let value = String::from_utf8_lossy(header.value.as_deref()?).into_owned();
+            Some(format!("{}={value}", header.name))
+        });
+        tracing::error!(
+            topic = &*record.topic.name,
+            headers = headers.collect::<Vec<_>>().join(" "),
+            "a record of a global table was passed over; it is not sent as a dead letter"
+        );
+        Ok(())
     }
 
     fn partitions(&mut self, _: &str) -> Option<i32> {

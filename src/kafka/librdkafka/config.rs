@@ -43,6 +43,7 @@ const CONSUMER: &[(&str, &str)] = &[
     ("queued.min.messages", "20000"),
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.message.max.bytes", "262144"),
+    ("fetch.max.bytes", "4194304"),
     ("fetch.queue.backoff.ms", "1"),
     ("fetch.wait.max.ms", "50"),
 ];
@@ -64,7 +65,7 @@ const PRODUCER: &[(&str, &str)] = &[
 
 /// How long records of a transaction are gathered. Nobody sees them before it commits, and a commit
 /// sends what waits at once.
-const TRANSACTIONAL_LINGER_MS: &str = "10";
+const TRANSACTIONAL_LINGER_MS: &str = "5";
 /// How long records are gathered outside of transactions, where each waits for it.
 const PROMPT_LINGER_MS: &str = "1";
 

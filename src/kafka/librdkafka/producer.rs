@@ -7,7 +7,7 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka_sys::bindings::*;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
@@ -48,6 +48,21 @@ impl LibrdkafkaProducer {
         }
         let client = Client::new(rd_kafka_type_t::RD_KAFKA_PRODUCER, config)?;
         Ok(Self { client, topics: Vec::new(), ids: FxHashMap::default(), deliveries })
+    }
+
+    /// Sends what waits at once, and waits until it is delivered.
+    ///
+    /// In slices of a millisecond: within one call librdkafka looks every ten whether all is
+    /// delivered, unless a delivery report wakes it, and successes may have none.
+    fn deliver(&mut self, timeout: Duration) -> Code {
+        let deadline = Instant::now() + timeout;
+        loop {
+            // SAFETY: the client is live. The delivery callback runs on this thread meanwhile.
+            let code = unsafe { rd_kafka_flush(self.client.raw(), 1) };
+            if code != Code::RD_KAFKA_RESP_ERR__TIMED_OUT || Instant::now() >= deadline {
+                return code;
+            }
+        }
     }
 
     /// Why `producev` did not take a record.
@@ -125,6 +140,8 @@ impl Producer for LibrdkafkaProducer {
     }
 
     fn commit(&mut self, timeout: Duration) -> Result<(), KafkaError> {
+        // What is not delivered by then, the call below waits for.
+        self.deliver(timeout);
         // SAFETY: the client is live. The delivery callback runs on this thread meanwhile.
         unsafe {
             let outcome = rd_kafka_commit_transaction(self.client.raw(), millis(timeout));
@@ -142,8 +159,7 @@ impl Producer for LibrdkafkaProducer {
     }
 
     fn flush(&mut self, timeout: Duration) -> Result<(), KafkaError> {
-        // SAFETY: the client is live. The delivery callback runs on this thread meanwhile.
-        codes::check(unsafe { rd_kafka_flush(self.client.raw(), millis(timeout)) }, "flush")
+        codes::check(self.deliver(timeout), "flush")
     }
 
     fn topic(&mut self, name: &str) -> Result<TopicId, KafkaError> {

@@ -214,11 +214,22 @@ impl<C: Cluster> StreamThread<C> {
     }
 
     pub(super) fn first_offset(&self, partition: &TopicPartition) -> Result<Offset, RuntimeError> {
+        let found = self.first_offsets(std::slice::from_ref(partition))?;
+        Ok(found.first().map(|(_, offset)| *offset).unwrap_or_default())
+    }
+
+    /// Where to start where nothing was committed.
+    fn first_offsets(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<(TopicPartition, Offset)>, RuntimeError> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
         let spec =
             if self.config.reset_to_earliest { OffsetSpec::Earliest } else { OffsetSpec::Latest };
-        let partitions = std::slice::from_ref(partition);
-        let found = self.consumer.list_offsets(partitions, spec, Isolation::ReadCommitted, CALL)?;
-        Ok(found.first().and_then(|end| end.offset).unwrap_or_default())
+        let ends = self.consumer.list_offsets(partitions, spec, Isolation::ReadCommitted, CALL)?;
+        Ok(ends.into_iter().map(|end| (end.partition, end.offset.unwrap_or_default())).collect())
     }
 
     pub(super) fn request(&self, work: Work) -> Result<(), RuntimeError> {
@@ -279,6 +290,8 @@ impl<C: Cluster> StreamThread<C> {
 
     /// Restore steps 3 and 6, for all tasks that are ready: one look at the committed offsets.
     pub(super) fn start_ready(&mut self) -> Result<(), RuntimeError> {
+        let Self { ready, tasks, .. } = self;
+        ready.retain(|id| tasks.contains_key(id));
         let partitions: Vec<TopicPartition> = self
             .ready
             .iter()
@@ -295,63 +308,73 @@ impl<C: Cluster> StreamThread<C> {
             Err(error) => return Err(error.into()),
         };
         let committed: BTreeMap<TopicPartition, Committed> = partitions
-            .into_iter()
+            .iter()
             .zip(committed)
-            .filter_map(|(partition, committed)| Some((partition, committed?)))
+            .filter_map(|(partition, committed)| Some((partition.clone(), committed?)))
             .collect();
+        self.check_against_state(&committed)?;
+        let new: Vec<TopicPartition> =
+            partitions.into_iter().filter(|partition| !committed.contains_key(partition)).collect();
+        let mut offsets: BTreeMap<TopicPartition, Offset> =
+            committed.iter().map(|(partition, found)| (partition.clone(), found.offset)).collect();
+        offsets.extend(self.first_offsets(&new)?);
+        // One call for all tasks: it waits until each broker's thread has answered.
+        let positions: Vec<_> = offsets.clone().into_iter().collect();
+        self.consumer.seek(&positions, CALL)?;
         for id in std::mem::take(&mut self.ready) {
-            self.start(id, &committed)?;
+            self.start(id, &committed, &offsets)?;
         }
         self.publish();
         Ok(())
     }
 
-    pub(super) fn start(
+    /// Refuses offsets that someone set back while the state stayed.
+    fn check_against_state(
+        &self,
+        committed: &BTreeMap<TopicPartition, Committed>,
+    ) -> Result<(), RuntimeError> {
+        for task in self.ready.iter().filter_map(|id| self.tasks.get(id)) {
+            let Some(stores) = &task.stores else { continue };
+            for partition in task.partitions() {
+                let found = committed.get(partition).map(|found| found.offset.0);
+                if let Some(kept) = stores.input_offset(&partition.topic, partition.partition)
+                    && found.is_none_or(|found| found < kept)
+                {
+                    return Err(RuntimeError::OffsetsReset {
+                        partition: partition.to_string(),
+                        committed: found,
+                        kept,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a restored task, whose inputs stand at `offsets`.
+    fn start(
         &mut self,
         id: TaskId,
         committed: &BTreeMap<TopicPartition, Committed>,
+        offsets: &BTreeMap<TopicPartition, Offset>,
     ) -> Result<(), RuntimeError> {
-        let Some(mut task) = self.tasks.remove(&id) else { return Ok(()) };
-        let mut positions = Vec::new();
-        for at in 0..task.inputs.len() {
-            let partition = task.inputs[at].partition.clone();
-            let found = committed.get(&partition);
+        let Some(task) = self.tasks.get_mut(&id) else { return Ok(()) };
+        for input in &mut task.inputs {
+            let found = committed.get(&input.partition);
             if let Some(times) = found.and_then(|found| commit_metadata::decode(&found.metadata)) {
                 task.task.restore_times(&times);
             }
-            let kept = task
-                .stores
-                .as_ref()
-                .and_then(|stores| stores.input_offset(&partition.topic, partition.partition));
-            if let Some(kept) = kept
-                && found.is_none_or(|found| found.offset.0 < kept)
-            {
-                return Err(RuntimeError::OffsetsReset {
-                    partition: partition.to_string(),
-                    committed: found.map(|found| found.offset.0),
-                    kept,
-                });
-            }
-            let offset = match found {
-                Some(found) => found.offset,
-                None => self.first_offset(&partition)?,
-            };
-            let input = &mut task.inputs[at];
             input.committed = found.map(|found| found.offset);
-            input.next = Some(offset);
+            input.next = offsets.get(&input.partition).copied();
             input.paused = false;
-            positions.push((partition, offset));
         }
         if let Some(stores) = &mut task.stores {
             let mut host = TaskHost { stores, collector: &mut self.collector };
             task.task.init(&mut host).map_err(|error| RuntimeError::Task { task: id, error })?;
         }
-        self.consumer.seek(&positions, CALL)?;
-        let partitions: Vec<TopicPartition> =
-            positions.into_iter().map(|(partition, _)| partition).collect();
+        let partitions: Vec<TopicPartition> = task.partitions().cloned().collect();
         self.consumer.resume(&partitions);
         task.become_state(TaskState::Running);
-        self.tasks.insert(id, task);
         Ok(())
     }
 }

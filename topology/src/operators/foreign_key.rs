@@ -5,16 +5,16 @@
 //!
 //! | node | takes | keeps |
 //! |---|---|---|
-//! | [`Subscribe`] | changes of the left table | nothing |
-//! | [`KeepSubscription`] | subscriptions | foreign key and primary key -> subscription |
-//! | [`AnswerSubscription`] | subscriptions | reads the right table |
-//! | [`AnswerForeignChange`] | changes of the right table | reads the subscriptions |
-//! | [`ResolveAnswer`] | answers | the result; reads the left table |
+//! | `Subscribe` | changes of the left table | nothing |
+//! | `KeepSubscription` | subscriptions | foreign key and primary key -> subscription |
+//! | `AnswerSubscription` | subscriptions | reads the right table |
+//! | `AnswerForeignChange` | changes of the right table | reads the subscriptions |
+//! | `ResolveAnswer` | answers | the result; reads the left table |
 //!
 //! The subscriptions' changelog is compacted. Keys travel as bytes: the subscription topic is keyed
 //! by the foreign key, so that it shares its partitions with the right table; the answers carry the
-//! partition that they are to come back to. Layouts are those of [`SubscriptionSerde`],
-//! [`AnswerSerde`] and [`subscription_key`].
+//! partition that they are to come back to. Layouts are those of `SubscriptionSerde`,
+//! `AnswerSerde` and `subscription_key`.
 //!
 //! Drops, counted: left rows without a foreign key, in an inner join (a row that had one before still
 //! tells that its result is gone); changes of a versioned table that come out of order.

@@ -1,7 +1,7 @@
 //! `join` and `left_join` of a stream with a table: looks each record's key up in the table.
 //!
 //! Reads the table's store; a versioned one as of the record's timestamp. Keeps nothing of its own,
-//! unless it has a grace period: then its [`HeldRecords`]. Only the stream side triggers. Drops,
+//! unless it has a grace period: then its `HeldRecords`. Only the stream side triggers. Drops,
 //! counted: records with a null value; with a null key, unless it is a left join, which then joins
 //! with nothing.
 

@@ -1,6 +1,6 @@
 //! `filter` and `filter_not` of a table: a value for which the predicate does not hold is none.
 //!
-//! Keeps what [`DerivedTable`] keeps. A value that fails is told as a deletion; where old values are
+//! Keeps what `DerivedTable` keeps. A value that fails is told as a deletion; where old values are
 //! known, only if the old one had passed.
 
 use std::sync::Arc;

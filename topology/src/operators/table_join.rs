@@ -1,6 +1,6 @@
 //! `join`, `left_join` and `outer_join` of two tables: one side of it.
 //!
-//! Keeps: its result, where that is to be kept (see [`TableState`]). A change of either table looks
+//! Keeps: its result, where that is to be kept (see `TableState`). A change of either table looks
 //! up the other's value and gives the result's change, with the higher timestamp of the two. An inner
 //! join says nothing while the other table has no value; then even a deletion of what never was
 //! joined is told. A left or outer join says nothing only where neither the other table nor the

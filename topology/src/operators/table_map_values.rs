@@ -1,6 +1,6 @@
 //! `map_values` of a table: a new value for each, none for a deletion.
 //!
-//! Keeps what [`DerivedTable`] keeps. The mapper is not called for a deletion, which stays one.
+//! Keeps what `DerivedTable` keeps. The mapper is not called for a deletion, which stays one.
 
 use std::sync::Arc;
 

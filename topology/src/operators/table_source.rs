@@ -1,6 +1,6 @@
 //! `table`: keeps the latest value of each key of a topic.
 //!
-//! Keeps: what [`TableState`] keeps. Drops, counted: records with a null key; records that cannot be
+//! Keeps: what `TableState` keeps. Drops, counted: records with a null key; records that cannot be
 //! deserialized where the handler continues; negative timestamps.
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! `transform_values` of a table: user code with stores makes a new value of each, deletions included.
 //!
-//! Keeps what [`DerivedTable`] keeps, besides the stores of the transformer's own.
+//! Keeps what `DerivedTable` keeps, besides the stores of the transformer's own.
 
 use crate::error::Result;
 use crate::node::{Children, Context, Operator};

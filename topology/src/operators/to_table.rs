@@ -1,6 +1,6 @@
 //! `to_table`: takes each record of a stream as an update of its key; null deletes.
 //!
-//! Keeps: what [`TableState`] keeps. Drops, counted: records with a null key.
+//! Keeps: what `TableState` keeps. Drops, counted: records with a null key.
 
 use crate::error::Result;
 use crate::node::{Children, Context, DropReason, Operator};

@@ -116,7 +116,8 @@ impl<K: 'static, V: 'static> JoinStore<K, V> {
         found: &mut Vec<Found<V>>,
     ) -> Result {
         // Nothing is later than the highest timestamp.
-        let (from, to) = (from.max(self.oldest(ctx)).max(Timestamp::new(0)), to.min(ctx.time(self.observed)));
+        let (from, to) =
+            (from.max(self.oldest(ctx)).max(Timestamp::new(0)), to.min(ctx.time(self.observed)));
         if from > to {
             return Ok(());
         }
