@@ -8,14 +8,9 @@ pub(super) struct StoreFamilies {
     entries: GaugeFamily,
     bytes: GaugeFamily,
     memtable: GaugeFamily,
-    pending_compaction: GaugeFamily,
-    background_errors: GaugeFamily,
     remaining: GaugeFamily,
     rate: GaugeFamily,
     restored: CounterFamily,
-    gets: CounterFamily,
-    puts: CounterFamily,
-    cache_hits: CounterFamily,
 }
 
 impl StoreFamilies {
@@ -26,14 +21,6 @@ impl StoreFamilies {
             entries: gauge("store_entries", "Entries of a store; RocksDB's is an estimate.")?,
             bytes: gauge("store_bytes", "Live data of a store on disk, or in memory.")?,
             memtable: gauge("store_memtable_bytes", "RocksDB memtables of a store.")?,
-            pending_compaction: gauge(
-                "store_pending_compaction_bytes",
-                "Bytes RocksDB has yet to compact.",
-            )?,
-            background_errors: gauge(
-                "store_background_errors",
-                "Background errors of the store's database since it was opened.",
-            )?,
             remaining: gauge(
                 "restore_remaining_records",
                 "Offsets between a store's position and the end of its changelog; 0 when restored.",
@@ -43,12 +30,6 @@ impl StoreFamilies {
                 "Rate of the running restore; 0 when none runs.",
             )?,
             restored: counter("restored_records_total", "Records read from the changelog.")?,
-            gets: counter("store_gets_total", "Lookups.")?,
-            puts: counter("store_puts_total", "Writes, deletions included.")?,
-            cache_hits: counter(
-                "store_cache_hits_total",
-                "Lookups answered by the write set or the cache.",
-            )?,
         })
     }
 
@@ -58,14 +39,9 @@ impl StoreFamilies {
             entries: self.entries.series(labels),
             bytes: self.bytes.series(labels),
             memtable: self.memtable.series(labels),
-            pending_compaction: self.pending_compaction.series(labels),
-            background_errors: self.background_errors.series(labels),
             remaining: self.remaining.series(labels),
             rate: self.rate.series(labels),
             restored: self.restored.series(labels),
-            gets: self.gets.series(labels),
-            puts: self.puts.series(labels),
-            cache_hits: self.cache_hits.series(labels),
         }
     }
 }
@@ -75,14 +51,9 @@ pub struct StoreMetrics {
     entries: Gauge,
     bytes: Gauge,
     memtable: Gauge,
-    pending_compaction: Gauge,
-    background_errors: Gauge,
     remaining: Gauge,
     rate: Gauge,
     restored: Counter,
-    gets: Counter,
-    puts: Counter,
-    cache_hits: Counter,
 }
 
 /// The size of a store, as it says itself.
@@ -94,10 +65,6 @@ pub struct StoreSizes {
     pub bytes: u64,
     /// Bytes of memtables.
     pub memtable_bytes: u64,
-    /// Bytes yet to compact.
-    pub pending_compaction_bytes: u64,
-    /// Background errors since the database was opened.
-    pub background_errors: u64,
 }
 
 impl StoreMetrics {
@@ -106,8 +73,6 @@ impl StoreMetrics {
         self.entries.set(clamp(sizes.entries));
         self.bytes.set(clamp(sizes.bytes));
         self.memtable.set(clamp(sizes.memtable_bytes));
-        self.pending_compaction.set(clamp(sizes.pending_compaction_bytes));
-        self.background_errors.set(clamp(sizes.background_errors));
     }
 
     /// Offsets yet to restore.
@@ -123,12 +88,5 @@ impl StoreMetrics {
     /// Records read from the changelog.
     pub fn restored(&self, records: u64) {
         self.restored.inc_by(records);
-    }
-
-    /// Lookups, writes and lookups that needed no RocksDB, since the last call.
-    pub fn accessed(&self, gets: u64, puts: u64, cache_hits: u64) {
-        self.gets.inc_by(gets);
-        self.puts.inc_by(puts);
-        self.cache_hits.inc_by(cache_hits);
     }
 }

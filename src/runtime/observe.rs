@@ -55,6 +55,8 @@ pub struct ThreadView {
     pub assigned: bool,
     /// Its tasks.
     pub tasks: Vec<TaskStatus>,
+    /// Bytes of its tasks' write sets.
+    pub write_set_bytes: u64,
 }
 
 impl Shared {
@@ -96,7 +98,11 @@ impl Shared {
 
     /// What a thread does.
     pub fn set_thread(&self, name: &str, view: ThreadView) {
-        self.seen().threads.insert(name.to_owned(), view);
+        let mut seen = self.seen();
+        seen.threads.insert(name.to_owned(), view);
+        let write_sets = seen.threads.values().map(|thread| thread.write_set_bytes).sum();
+        drop(seen);
+        self.client().set_write_set_bytes(write_sets);
         self.client().set_ready(self.status().ready);
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidemill_state::{ApplyPolicy, StateDirectory, StateMemory};
 use tidemill_topology::graph::Topology;
@@ -27,6 +27,8 @@ use crate::kafka::{
 };
 use crate::status::{Introspect, QueryError};
 
+/// How often the control thread looks after memory and old state.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long the cluster is waited for between two tries.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -387,9 +389,14 @@ impl<C: Cluster> Instance<C> {
     /// Waits for the threads; when one fails, the others are told to stop.
     fn watch(&self, mut threads: Vec<ThreadJoin>) -> Result<(), RuntimeError> {
         let mut result = Ok(());
+        let mut looked: Option<Instant> = None;
         while !threads.is_empty() {
             let Some(at) = threads.iter().position(|(_, thread)| thread.is_finished()) else {
-                self.clean_up();
+                if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+                    looked = Some(Instant::now());
+                    self.clean_up();
+                    self.publish_memory();
+                }
                 std::thread::sleep(Duration::from_millis(20));
                 continue;
             };
@@ -403,6 +410,13 @@ impl<C: Cluster> Instance<C> {
             }
         }
         result
+    }
+
+    fn publish_memory(&self) {
+        let engine = self.opening.memory.engine_statistics();
+        // Write buffers are charged to the block cache, so its use is all of RocksDB's.
+        let (used, limit) = (engine.block_cache_used_bytes, engine.block_cache_capacity_bytes);
+        self.shared.client().set_rocksdb_memory(used as u64, limit as u64);
     }
 
     /// Removes the state of tasks that left long ago.

@@ -247,6 +247,12 @@ impl DropReason {
         Self::OutOfOrder,
     ];
 
+    /// Whether each such record is sent to the dead-letter topic, if there is one.
+    #[must_use]
+    pub fn has_dead_letter(self) -> bool {
+        matches!(self, Self::Deserialization | Self::Processing | Self::Production)
+    }
+
     /// Its name in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -56,13 +56,21 @@ impl<C: Cluster> StreamThread<C> {
         self.metrics.set_tasks(self.tasks.len());
         let consumer = &self.consumer;
         let mut tasks = Vec::new();
+        let mut write_set_bytes = 0;
         for task in self.tasks.values_mut() {
+            write_set_bytes += task.stores.as_ref().map_or(0, |stores| stores.dirty_bytes() as u64);
             task.local.publish(&task.metrics);
             for reason in DropReason::ALL {
                 let total = task.task.dropped(reason);
                 let seen = self.dropped.entry((task.id, reason)).or_default();
                 if total > *seen {
                     task.metrics.dropped(reason.name(), total - *seen);
+                    if let Some(topic) = self.handlers.dead_letter_topic.as_ref()
+                        && reason.has_dead_letter()
+                    {
+                        let client = self.shared.client();
+                        client.dead_letter(&topic.name, reason.name(), total - *seen);
+                    }
                 }
                 *seen = total;
             }
@@ -74,8 +82,10 @@ impl<C: Cluster> StreamThread<C> {
             (true, true) => "restoring",
             (true, false) => "running",
         };
-        self.shared
-            .set_thread(&self.config.name, ThreadView { state, assigned: self.assigned, tasks });
+        self.shared.set_thread(
+            &self.config.name,
+            ThreadView { state, assigned: self.assigned, tasks, write_set_bytes },
+        );
         // With many tasks it is done less often, so that its part of the time stays small.
         self.publish_interval = PUBLISH.max(started.elapsed() * PUBLISH_SHARE);
     }
@@ -125,7 +135,6 @@ fn status<C: Consumer>(
                     entries: sizes.entries,
                     bytes: sizes.file_bytes,
                     memtable_bytes: sizes.write_buffer_bytes,
-                    ..Default::default()
                 });
             }
             StoreStatus {
