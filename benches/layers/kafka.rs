@@ -1,5 +1,6 @@
 //! The border to Kafka on a real broker: batches in, and changes of a store out.
 
+use std::cell::LazyCell;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
@@ -16,20 +17,26 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// As long as a changelog record of a count, and as an order.
 const SIZES: [(&str, usize); 2] = [("a count", 16), ("an order", 150)];
 
-/// Produces changelogs within transactions, and reads them back.
+/// Produces changelogs within transactions, and reads them back. The broker starts when the first
+/// of them runs.
 pub fn consume_and_produce(c: &mut Criterion) {
-    let bootstrap = KafkaCluster::shared().bootstrap();
-    let cluster = Librdkafka::new([("bootstrap.servers".to_owned(), bootstrap.clone())].into());
-    let cluster = cluster.unwrap();
+    let bootstrap = LazyCell::new(|| KafkaCluster::shared().bootstrap());
+    let cluster = LazyCell::new(|| {
+        Librdkafka::new([("bootstrap.servers".to_owned(), bootstrap.clone())].into()).unwrap()
+    });
     for (what, value_bytes) in SIZES {
-        let topic = unique("layers");
-        records::create_topic(&bootstrap, &topic, 1, &[]);
+        // Filled once, so that reading it does not depend on which benchmarks ran.
+        let topic = LazyCell::new(|| {
+            let topic = unique("layers");
+            records::create_topic(&bootstrap, &topic, 1, &[]);
+            produce(&mut open_producer(&cluster), &topic, value_bytes);
+            topic
+        });
         let mut group = c.benchmark_group("kafka");
         group.throughput(Throughput::Elements(RECORDS));
         group.sample_size(10);
-
-        let mut producer = open_producer(&cluster);
         group.bench_function(format!("changelog produce, {what}"), |b| {
+            let mut producer = open_producer(&cluster);
             b.iter_custom(|times| {
                 (0..times).map(|_| produce(&mut producer, &topic, value_bytes)).sum()
             });

@@ -33,8 +33,9 @@ pub fn operators(c: &mut Criterion) {
     for (name, declare, topics) in families {
         let folder = tempfile::tempdir().unwrap();
         let mut flow = Flow::new(declare, topics, folder.path());
-        group.bench_function(name, |b| b.iter(|| flow.run()));
+        flow.run();
         assert!(flow.sent > 0, "{name}: results come out");
+        group.bench_function(name, |b| b.iter(|| flow.run()));
     }
     group.finish();
 }

@@ -93,8 +93,9 @@ pub fn get_and_put(c: &mut Criterion) {
     }
     group.bench_function("get, from RocksDB", |b| {
         b.iter(|| {
-            next = scattered(next + 1) % COLD;
-            cold.stores.bound(STORE).get(&key(next)).unwrap().map(<[u8]>::len)
+            next += 1;
+            let number = scattered(next) % COLD;
+            cold.stores.bound(STORE).get(&key(number)).unwrap().map(<[u8]>::len)
         });
     });
     group.finish();
