@@ -136,7 +136,9 @@ fn serve(
 ) -> Result<Server, Failure> {
     let view: Arc<dyn Introspect> =
         Arc::new(ExchangeView { inner: handle.introspect(), streams: handle.clone() });
-    runtime.block_on(Server::start(&config.http, address, view)).map_err(Failure::failed)
+    runtime
+        .block_on(Server::start(&config.http, address, view, Vec::new()))
+        .map_err(Failure::failed)
 }
 
 /// Most entries of one book that a query reads. A deeper book is cut at its far end of asks.

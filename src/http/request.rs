@@ -1,12 +1,13 @@
 //! A request taken apart: decoded path segments, query parameters, the headers that matter.
 
-use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName};
+use bytes::Bytes;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::{Method, Uri};
 
 use super::response::Failure;
 
-/// A request whose path and query are decoded.
+/// A request whose path and query are decoded, and whose body has been read.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Method.
@@ -15,16 +16,17 @@ pub struct Request {
     pub segments: Vec<String>,
     query: Vec<(String, String)>,
     headers: HeaderMap,
+    body: Bytes,
 }
 
 impl Request {
-    /// Takes the head of a request apart.
+    /// Takes a request apart.
     ///
     /// # Errors
     /// Status 400, when path or query is not percent-encoded UTF-8.
-    pub fn new(parts: Parts) -> Result<Self, Failure> {
+    pub fn new(parts: Parts, body: Bytes) -> Result<Self, Failure> {
         let (segments, query) = decode(&parts.uri)?;
-        Ok(Self { method: parts.method, segments, query, headers: parts.headers })
+        Ok(Self { method: parts.method, segments, query, headers: parts.headers, body })
     }
 
     /// The last value of a query parameter.
@@ -66,6 +68,35 @@ impl Request {
     pub fn bearer(&self) -> Option<&str> {
         let (scheme, token) = self.header(&AUTHORIZATION)?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    }
+
+    /// The id of the last event that a client of a stream has seen before it came back.
+    #[must_use]
+    pub fn last_event_id(&self) -> Option<&str> {
+        self.header(&HeaderName::from_static("last-event-id"))
+    }
+
+    /// The body, declared as JSON. A browser lets pages of other sites send forms and plain text to
+    /// any address, but not this without asking first, which nobody answers here.
+    ///
+    /// # Errors
+    /// Status 415 when it is declared as something else; 403 when a browser says that a page of
+    /// another site sends it.
+    pub fn json_body(&self) -> Result<&Bytes, Failure> {
+        let declared = self.header(&CONTENT_TYPE).unwrap_or_default();
+        let essence = declared.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("application/json") {
+            return Err(Failure::not_json());
+        }
+        let host = self.header(&HOST).unwrap_or_default();
+        let from_here = |origin: &str| origin.split_once("://").is_some_and(|(_, at)| at == host);
+        if self.header(&ORIGIN).is_some_and(|origin| !from_here(origin)) {
+            return Err(Failure::forbidden(
+                "the request comes from a page of another site",
+                "use the page at / of this server, or a program that is no browser",
+            ));
+        }
+        Ok(&self.body)
     }
 
     fn header(&self, name: &HeaderName) -> Option<&str> {
@@ -118,7 +149,35 @@ mod tests {
 
     fn request(uri: &str) -> Result<Request, Failure> {
         let (parts, ()) = hyper::Request::get(uri).body(()).unwrap().into_parts();
-        Request::new(parts)
+        Request::new(parts, Bytes::new())
+    }
+
+    /// A request with a body, sent by a page of this origin if one is given.
+    fn posted(content_type: &str, origin: Option<&str>) -> Request {
+        let mut builder = hyper::Request::post("/orders")
+            .header("host", "127.0.0.1:9464")
+            .header("content-type", content_type);
+        if let Some(origin) = origin {
+            builder = builder.header("origin", origin);
+        }
+        Request::new(builder.body(()).unwrap().into_parts().0, Bytes::from_static(b"{}")).unwrap()
+    }
+
+    #[test]
+    fn a_body_is_taken_as_json_from_here_and_from_no_page_of_another_site() {
+        for (content_type, origin, status) in [
+            ("application/json", None, None),
+            ("Application/JSON; charset=utf-8", None, None),
+            ("application/json", Some("http://127.0.0.1:9464"), None),
+            ("text/plain", None, Some(415)),
+            ("application/x-www-form-urlencoded", None, Some(415)),
+            ("application/json", Some("http://evil.example"), Some(403)),
+            ("application/json", Some("null"), Some(403)),
+        ] {
+            let refused = posted(content_type, origin).json_body().map(drop).err();
+            let refused = refused.map(|failure| failure.status().as_u16());
+            assert_eq!(refused, status, "{content_type} {origin:?}");
+        }
     }
 
     #[test]

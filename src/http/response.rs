@@ -1,15 +1,15 @@
 //! Answers, and errors as JSON: `{"error", "detail", "next"}`.
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 
+use super::body::Body;
 use crate::status::QueryError;
 
 /// What goes back to the client.
-pub type Response = hyper::Response<Full<Bytes>>;
+pub type Response = hyper::Response<Body>;
 
 /// An answer that is an error: what went wrong, and what the client can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Failure {
     detail: String,
     next: String,
     /// Name, in lower case, and value of a header that belongs to the error.
-    header: Option<(&'static str, &'static str)>,
+    header: Option<(&'static str, String)>,
 }
 
 /// JSON text with status 200.
@@ -49,7 +49,12 @@ pub fn plain(status: StatusCode, body: String) -> Response {
 }
 
 fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Response {
-    let mut response = Response::new(Full::new(body));
+    with_body(status, content_type, body.into())
+}
+
+/// An answer with this body.
+pub(super) fn with_body(status: StatusCode, content_type: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -63,8 +68,8 @@ impl Failure {
         Self { status, detail: detail.into(), next: next.to_owned(), header: None }
     }
 
-    fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
-        self.header = Some((name, value));
+    fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.header = Some((name, value.into()));
         self
     }
 
@@ -88,12 +93,32 @@ impl Failure {
         Self::new(StatusCode::NOT_FOUND, detail, next)
     }
 
-    /// 405: the route does not take this method.
+    /// 403: the request may not be made from there.
     #[must_use]
-    pub fn method_not_allowed(method: &str) -> Self {
+    pub fn forbidden(detail: impl Into<String>, next: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail, next)
+    }
+
+    /// 405: the route does not take this method, but those that are named, separated by commas.
+    #[must_use]
+    pub fn method_not_allowed(method: &str, allowed: &str) -> Self {
         let detail = format!("{method} is not possible here");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, detail, "use GET or HEAD")
-            .with_header("allow", "GET, HEAD")
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, detail, &format!("use {allowed}"))
+            .with_header("allow", allowed)
+    }
+
+    /// 415: the body is not declared as JSON.
+    #[must_use]
+    pub fn not_json() -> Self {
+        let next = "send JSON with the header `Content-Type: application/json`";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is not declared as JSON", next)
+    }
+
+    /// 429: the client is to send less at a time.
+    #[must_use]
+    pub fn too_many(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, detail, "send the same again in a second")
+            .with_header("retry-after", "1")
     }
 
     /// 413: the body is too large.
@@ -144,8 +169,10 @@ impl From<Failure> for Response {
             "error": word, "detail": failure.detail, "next": failure.next,
         });
         let mut response = respond(failure.status, "application/json", body.to_string().into());
-        if let Some((name, value)) = failure.header {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        if let Some((name, value)) = failure.header
+            && let Ok(value) = HeaderValue::from_str(&value)
+        {
+            response.headers_mut().insert(name, value);
         }
         response
     }

@@ -11,14 +11,17 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use subtle::ConstantTimeEq;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::request::Request;
+use super::resources;
 use super::response::{Failure, Response};
-use super::routes;
-use crate::config::HttpConfig;
+use super::route::{Route, Routes};
+use super::timed_stream::TimedStream;
+use crate::config::{HttpConfig, Secret};
 use crate::status::Introspect;
 
 /// How long a stopping server waits for answers that are under way.
@@ -59,7 +62,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts serving on `address`, within the bounds of `config`. Call it on a tokio runtime.
+    /// Starts serving on `address`, within the bounds of `config`: the routes that every instance
+    /// has, and those of the application's own. Call it on a tokio runtime.
     ///
     /// # Errors
     /// When the address cannot be listened on, or may not be.
@@ -67,6 +71,7 @@ impl Server {
         config: &HttpConfig,
         address: SocketAddr,
         instance: Arc<dyn Introspect>,
+        own: Vec<Route>,
     ) -> Result<Self, HttpError> {
         let remote = !address.ip().is_loopback();
         if remote && !config.allow_remote {
@@ -79,7 +84,10 @@ impl Server {
         }
         tracing::info!(%address, "serving HTTP");
         let (stop, stopped) = watch::channel(false);
-        let shared = Arc::new(Shared { config: config.clone(), instance });
+        let mut routes = resources::routes();
+        routes.extend(own);
+        let shared =
+            Arc::new(Shared { config: config.clone(), instance, routes: Routes::new(routes) });
         let task = tokio::spawn(accept(listener, shared, stopped));
         Ok(Self { address, stop, task })
     }
@@ -108,6 +116,7 @@ fn bind(address: SocketAddr, source: io::Error) -> HttpError {
 struct Shared {
     config: HttpConfig,
     instance: Arc<dyn Introspect>,
+    routes: Routes,
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
@@ -153,10 +162,16 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Recei
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
         .max_buf_size(config.max_header_bytes);
+    let ending = stopped.clone();
     let service = service_fn(|request| {
-        let shared = shared.clone();
-        async move { Ok::<_, Infallible>(respond(shared, request).await) }
+        let (shared, ending) = (shared.clone(), ending.clone());
+        async move {
+            let mut response = respond(shared, request).await;
+            response.body_mut().end_with(ending);
+            Ok::<_, Infallible>(response)
+        }
     });
+    let stream = TimedStream::new(stream, config.request_timeout);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
@@ -185,24 +200,45 @@ async fn respond(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Resp
 async fn read_and_answer(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Response {
     let (parts, body) = request.into_parts();
     let max_body_bytes = shared.config.max_body_bytes;
-    // Routes answer from path and query alone. A body is read all the same, up to its limit,
-    // so that the connection can be used again.
-    if let Err(error) = Limited::new(body, max_body_bytes).collect().await {
-        return if error.is::<http_body_util::LengthLimitError>() {
-            Failure::too_large(max_body_bytes).into()
-        } else {
-            Failure::bad_request("the body ended early".to_owned()).into()
-        };
-    }
-    let request = match Request::new(parts) {
+    // A body is read even where none is expected, up to its limit, so that the connection can be
+    // used again.
+    let body = match Limited::new(body, max_body_bytes).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => {
+            return if error.is::<http_body_util::LengthLimitError>() {
+                Failure::too_large(max_body_bytes).into()
+            } else {
+                Failure::bad_request("the body ended early".to_owned()).into()
+            };
+        }
+    };
+    let request = match Request::new(parts, body) {
         Ok(request) => request,
         Err(failure) => return failure.into(),
     };
     // An answer may wait for a stream thread, which must not hold up other connections.
-    let answer =
-        move || routes::answer(shared.instance.as_ref(), shared.config.token.as_ref(), &request);
+    let answer = move || answer(&shared, &request).unwrap_or_else(Response::from);
     tokio::task::spawn_blocking(answer).await.unwrap_or_else(|error| {
         tracing::error!(%error, "answering an HTTP request failed");
         Failure::internal("answering the request failed".to_owned()).into()
+    })
+}
+
+/// Answers a request. May wait for the instance.
+fn answer(shared: &Shared, request: &Request) -> Result<Response, Failure> {
+    // Without the token nobody learns which addresses there are.
+    let route = shared.routes.find(request);
+    let open = route.as_ref().is_ok_and(|route| route.is_open());
+    if !open && !authorized(shared.config.token.as_ref(), request) {
+        return Err(Failure::unauthorized());
+    }
+    route?.answer(shared.instance.as_ref(), request)
+}
+
+/// Compares in a time that does not tell how much of the token was right.
+fn authorized(token: Option<&Secret>, request: &Request) -> bool {
+    token.is_none_or(|token| {
+        let given = request.bearer().unwrap_or_default();
+        given.as_bytes().ct_eq(token.reveal().as_bytes()).into()
     })
 }

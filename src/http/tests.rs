@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{HttpError, Server};
+use super::{Event, EventSink, Failure, HttpError, NotTaken, Route, Server, response};
 use crate::config::{Config, HttpConfig};
 use crate::status::{InstanceState, InstanceStatus, Introspect, Query, QueryError, TopologyFormat};
 
@@ -70,8 +70,17 @@ async fn start(extra: &str) -> Server {
 }
 
 async fn serve(extra: &str, instance: Instance) -> Server {
+    serve_with(extra, instance, Vec::new()).await
+}
+
+async fn serve_with(extra: &str, instance: Instance, own: Vec<Route>) -> Server {
     let any_port: SocketAddr = ([127, 0, 0, 1], 0).into();
-    Server::start(&config(extra), any_port, Arc::new(instance)).await.unwrap()
+    Server::start(&config(extra), any_port, Arc::new(instance), own).await.unwrap()
+}
+
+/// A server with routes of an application's own.
+async fn extended(extra: &str, own: Vec<Route>) -> Server {
+    serve_with(extra, Instance { ready: true, delay: Duration::ZERO }, own).await
 }
 
 struct Answer {
@@ -235,15 +244,15 @@ async fn connections_beyond_the_cap_wait_for_a_place() {
 async fn a_port_in_use_and_a_remote_address_are_refused_with_the_way_out() {
     let server = start("").await;
     let instance = || Arc::new(Instance { ready: true, delay: Duration::ZERO });
-    let second = Server::start(&config(""), server.address(), instance()).await;
+    let second = Server::start(&config(""), server.address(), instance(), Vec::new()).await;
     let error = second.err().unwrap();
     assert!(matches!(error, HttpError::InUse(_)), "{error}");
     assert!(error.to_string().contains("http.listen"), "{error}");
     let anywhere: SocketAddr = ([0, 0, 0, 0], 0).into();
-    let error = Server::start(&config(""), anywhere, instance()).await.err().unwrap();
+    let error = Server::start(&config(""), anywhere, instance(), Vec::new()).await.err().unwrap();
     assert!(error.to_string().contains("http.allow.remote = true"), "{error}");
     let allowed = config("allow.remote = true");
-    assert!(Server::start(&allowed, anywhere, instance()).await.is_ok());
+    assert!(Server::start(&allowed, anywhere, instance(), Vec::new()).await.is_ok());
 }
 
 #[tokio::test]
@@ -259,4 +268,91 @@ async fn stopping_lets_an_answer_finish_and_then_frees_the_port() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn an_application_adds_routes_which_may_take_a_body() {
+    let echo = Route::post("echo/{name}", |call| {
+        let body: Value = serde_json::from_slice(call.request.json_body()?)
+            .map_err(|error| Failure::bad_request(error.to_string()))?;
+        Ok(response::json(&json!({ call.variable(0): body })))
+    });
+    let server = extended("token = 'secret'", vec![echo]).await;
+    let post = |body: &'static str, token: &str| {
+        Request::post("/echo/it")
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {token}"))
+            .body(Full::from(body))
+            .unwrap()
+    };
+    assert_eq!(send(&server, post("[1]", "secret")).await.json(), json!({ "it": [1] }));
+    assert_eq!(send(&server, post("[1]", "guess")).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(send(&server, post("[1", "secret")).await.status, StatusCode::BAD_REQUEST);
+    let token = [("authorization", "Bearer secret")];
+    let answer = send(&server, request(Method::GET, "/echo/it", &token)).await;
+    assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(answer.headers["allow"], "POST");
+}
+
+/// Sends a request for `path` by hand, and reads the head of the answer.
+async fn open(server: &Server, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    stream
+}
+
+/// A route that leaves its sink for the test to write into.
+fn stream_route(capacity: usize) -> (Route, std::sync::mpsc::Receiver<EventSink>) {
+    let (sinks, opened) = std::sync::mpsc::channel();
+    let route = Route::get("stream", move |_| {
+        let (sink, answer) = EventSink::open(capacity);
+        sinks.send(sink).map_err(|error| Failure::internal(error.to_string()))?;
+        Ok(answer)
+    });
+    (route, opened)
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_beyond_the_time_of_a_request_and_ends_with_the_server() {
+    let (route, opened) = stream_route(4);
+    let server = extended("request.timeout.ms = 100", vec![route]).await;
+    let mut stream = open(&server, "/stream").await;
+    let sink = opened.recv().unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    sink.offer(Event { id: "1", name: "tick", data: "now" }.to_bytes()).unwrap();
+    let mut seen = String::new();
+    while !seen.contains("id: 1\nevent: tick\ndata: now\n\n") {
+        let mut piece = [0; 1024];
+        let read = stream.read(&mut piece).await.unwrap();
+        assert!(read > 0, "the stream ended: {seen}");
+        seen.push_str(std::str::from_utf8(&piece[..read]).unwrap());
+    }
+    assert!(seen.contains("content-type: text/event-stream"), "{seen}");
+    server.stop().await;
+    assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 5, "the last, empty chunk");
+    assert!(sink.is_closed());
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_let_go_and_gives_its_place_back() {
+    let (route, opened) = stream_route(4);
+    let settings = "request.timeout.ms = 100\nmax.connections = 1";
+    let server = extended(settings, vec![route]).await;
+    let _deaf = open(&server, "/stream").await;
+    let sink = opened.recv().unwrap();
+    let large = "x".repeat(1 << 20);
+    let event = Event { data: &large, ..Event::default() }.to_bytes();
+    // The system's own buffers take the first of them.
+    let refused = loop {
+        if let Err(reason) = sink.offer(event.clone()) {
+            break reason;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    assert_eq!(refused, NotTaken::Behind);
+    drop(sink);
+    assert_eq!(get(&server, "/healthz").await.status, StatusCode::OK);
 }

@@ -1,0 +1,22 @@
+//! The server's own routes, a file a resource.
+
+mod books;
+mod health;
+mod metrics;
+mod tasks;
+mod topology;
+
+use super::route::Route;
+
+/// The routes that every instance has.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::get("healthz", health::alive).without_token(),
+        Route::get("readyz", health::ready).without_token(),
+        Route::get("metrics", metrics::metrics),
+        Route::get("tasks", tasks::tasks),
+        Route::get("topology", topology::topology),
+        Route::get("books/{asset}", books::book),
+    ]
+}
