@@ -4,6 +4,7 @@
 //! Start with [`prelude`] and [`runtime::Streams`]; test topologies with [`driver`]. The DSL itself
 //! lives in the crate `tidemill-topology`, stores in `tidemill-state`.
 
+pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod exchange;

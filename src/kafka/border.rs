@@ -17,6 +17,7 @@ use super::partition::{
 };
 use super::settings::{ConsumerSettings, ProducerSettings};
 use super::topic::{Deliveries, NewTopic, TopicId, TopicInfo};
+use crate::clock::Clock;
 
 /// A Kafka cluster, real or simulated: where consumers, producers and admin clients come from.
 pub trait Cluster: Clone + Send + Sync + 'static {
@@ -45,6 +46,11 @@ pub trait Cluster: Clone + Send + Sync + 'static {
     /// # Errors
     /// When a setting is refused.
     fn admin(&self) -> Result<Self::Admin, KafkaError>;
+
+    /// The time by which those who use the cluster live; a simulated one has its own.
+    fn clock(&self) -> Clock {
+        Clock::System
+    }
 }
 
 /// A record as the client library holds it: one pointer, freed on drop, its bytes borrowed.

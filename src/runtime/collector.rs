@@ -1,7 +1,7 @@
 //! A thread's way out: the producer, its transaction, and the handles of its topics.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tidemill_state::TaskStores;
 use tidemill_topology::error::{Error, ErrorKind, Result};
@@ -12,6 +12,7 @@ use tidemill_topology::time::Timestamp;
 
 use super::global::GlobalStores;
 use super::plan::{Plan, full_name};
+use crate::clock::Clock;
 use crate::kafka::{ErrorClass, KafkaError, Outgoing, ProduceError, Producer, TopicId};
 
 /// How long a full send queue is waited for at a time.
@@ -23,6 +24,7 @@ pub struct Collector<P> {
     application_id: Arc<str>,
     plan: Arc<Plan>,
     globals: GlobalStores,
+    clock: Clock,
     /// Handles by the topology's own name object: a comparison of pointers on the record path.
     topics: Vec<(SinkTopic, TopicId, Option<i32>)>,
     /// Records and bytes sent since the counters were last taken.
@@ -40,12 +42,14 @@ impl<P: Producer> Collector<P> {
         application_id: Arc<str>,
         plan: Arc<Plan>,
         globals: GlobalStores,
+        clock: Clock,
     ) -> Self {
         Self {
             producer,
             application_id,
             plan,
             globals,
+            clock,
             topics: Vec::new(),
             sent: 0,
             sent_bytes: 0,
@@ -152,17 +156,10 @@ impl<P: Producer> Host for TaskHost<'_, P> {
     }
 
     fn wall_clock(&self) -> Timestamp {
-        now_ms()
+        self.collector.clock.wall()
     }
 
     fn global_get(&mut self, store: &str, key: &[u8], into: &mut Vec<u8>) -> Result<bool> {
         self.collector.globals.get(store, key, into)
     }
-}
-
-/// The wall clock.
-#[must_use]
-pub fn now_ms() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::new(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -17,8 +17,8 @@ use tidemill_topology::store::{BytesStore, StoreIndex};
 use tidemill_topology::task::{InputIndex, Task};
 use tidemill_topology::time::Timestamp;
 
-use super::collector::now_ms;
 use super::error::RuntimeError;
+use crate::clock::Clock;
 use crate::kafka::{
     Admin, Consumer, ErrorClass, Event, Isolation, KafkaError, Message, Offset, OffsetSpec,
     Received, Slot, StartAt, TopicPartition,
@@ -71,6 +71,7 @@ pub struct GlobalUpdater<C: Consumer> {
     records: Vec<Received<C::Message>>,
     events: Vec<Event>,
     headers: Headers,
+    clock: Clock,
 }
 
 /// The operators of one global subtopology, and the partitions that they read.
@@ -98,6 +99,7 @@ impl<C: Consumer> GlobalUpdater<C> {
         topology: &Topology,
         handlers: &Arc<Handlers>,
         memory: &StateMemory,
+        clock: Clock,
         stop: &AtomicBool,
     ) -> Result<Option<Self>, RuntimeError> {
         let (mut parts, mut readers, mut starts) = (Vec::new(), Vec::new(), Vec::new());
@@ -138,9 +140,12 @@ impl<C: Consumer> GlobalUpdater<C> {
             records: Vec::new(),
             events: Vec::new(),
             headers: Headers::new(),
+            clock,
         };
         for (reader, part) in updater.readers.iter_mut().zip(&*updater.stores.0) {
-            reader.task.init(&mut GlobalHost { stores: &mut part.stores() })?;
+            reader
+                .task
+                .init(&mut GlobalHost { stores: &mut part.stores(), clock: &updater.clock })?;
         }
         while !updater.is_caught_up() {
             if stop.load(Ordering::Relaxed) {
@@ -205,12 +210,12 @@ impl<C: Consumer> GlobalUpdater<C> {
                 reader.task.process(
                     input.index,
                     &record,
-                    &mut GlobalHost { stores: &mut stores },
+                    &mut GlobalHost { stores: &mut stores, clock: &self.clock },
                 )?;
             }
             // The topic itself is the log: nothing is handed on, everything counts as committed.
             stores.for_each_unlogged(|_, _| Ok::<(), RuntimeError>(()))?;
-            stores.committed(&[], &[], now_ms().millis())?;
+            stores.committed(&[], &[], self.clock.wall().millis())?;
             stores.apply()?;
         }
         self.records = records;
@@ -244,6 +249,7 @@ fn ends<A: Admin>(admin: &A, topic: &str) -> Result<Vec<(TopicPartition, Offset)
 /// What a global subtopology's operators see: their stores, and no way out.
 struct GlobalHost<'h> {
     stores: &'h mut TaskStores,
+    clock: &'h Clock,
 }
 
 impl Host for GlobalHost<'_> {
@@ -271,7 +277,7 @@ impl Host for GlobalHost<'_> {
     }
 
     fn wall_clock(&self) -> Timestamp {
-        now_ms()
+        self.clock.wall()
     }
 
     fn global_get(&mut self, store: &str, _: &[u8], _: &mut Vec<u8>) -> TopologyResult<bool> {

@@ -9,6 +9,7 @@ use tidemill_topology::node::SinkTopic;
 
 use super::error::RuntimeError;
 use super::plan::{Plan, WantedTopic, wanted_topics};
+use crate::clock::Clock;
 use crate::kafka::{Admin, ErrorClass, KafkaError, NewTopic, TopicInfo};
 
 /// How long one call may wait for the cluster. It is repeated when that was too short; until then
@@ -24,6 +25,7 @@ type Known = HashMap<Arc<str>, TopicInfo>;
 /// partitions, or an internal topic is not what the topology needs.
 pub fn prepare<A: Admin>(
     admin: &A,
+    clock: &Clock,
     topology: &Topology,
     application_id: &str,
     replication: Option<i32>,
@@ -40,7 +42,7 @@ pub fn prepare<A: Admin>(
     describe(admin, &sources, &mut known)?;
     let counts = topology.partition_counts(&|topic| count(&known, topic))?;
     let wanted = wanted_topics(topology, application_id, &counts)?;
-    ensure(admin, &wanted, replication, &mut known)?;
+    ensure(admin, clock, &wanted, replication, &mut known)?;
     let mut sinks = sink_topics(topology);
     sinks.extend(dead_letters.map(|topic| topic.name.to_string()));
     describe(admin, &sinks.iter().map(String::as_str).collect::<Vec<_>>(), &mut known)?;
@@ -79,6 +81,7 @@ fn count(known: &Known, topic: &str) -> Option<i32> {
 /// Creates the internal topics that are missing, and checks the others.
 fn ensure<A: Admin>(
     admin: &A,
+    clock: &Clock,
     wanted: &[WantedTopic],
     replication: Option<i32>,
     known: &mut Known,
@@ -108,7 +111,7 @@ fn ensure<A: Admin>(
                 Err(error) => return Err(error.into()),
             }
         }
-        await_topics(admin, &names, known)?;
+        await_topics(admin, clock, &names, known)?;
     }
     for topic in wanted {
         let Some(actual) = count(known, &topic.topic) else { continue };
@@ -129,6 +132,7 @@ fn ensure<A: Admin>(
 /// A new topic shows up in the metadata a little later than its creation is answered.
 fn await_topics<A: Admin>(
     admin: &A,
+    clock: &Clock,
     names: &[&str],
     known: &mut Known,
 ) -> Result<(), RuntimeError> {
@@ -141,7 +145,7 @@ fn await_topics<A: Admin>(
         })
     };
     for wait_ms in [0, 10, 20, 50, 100, 200, 400, 800, 1600, 3200] {
-        std::thread::sleep(Duration::from_millis(wait_ms));
+        clock.sleep(Duration::from_millis(wait_ms));
         describe(admin, names, known)?;
         if settled(known) {
             return Ok(());

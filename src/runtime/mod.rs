@@ -1,6 +1,6 @@
 //! The runtime: a topology at work on a Kafka cluster.
 //!
-//! Read in this order: [`streams`] (an instance), [`plan`] and [`internal_topics`] (a topology on a
+//! Read in this order: [`streams`] and [`instance`] (an instance and its parts), [`plan`] and [`internal_topics`] (a topology on a
 //! cluster), [`stream_thread`] (the loop, the commit and rebalance protocols), [`active_task`] and
 //! [`collector`] (a record's way), [`restore`] (the restore protocol), [`error`] (what answers
 //! what), [`observe`] and [`query`] (what others see).
@@ -10,6 +10,7 @@ pub mod collector;
 pub mod commit_metadata;
 pub mod error;
 pub mod global;
+pub mod instance;
 pub mod internal_topics;
 pub mod observe;
 pub mod plan;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidemill_topology::graph::{TaskId, Topology};
+use tidemill_topology::time::Timestamp;
 
-use super::collector::now_ms;
 use super::error::RuntimeError;
 use crate::metrics::{ClientMetrics, Format, Metrics, StoreMetrics};
 use crate::status::{
@@ -60,7 +60,7 @@ pub struct ThreadView {
 }
 
 impl Shared {
-    /// For an instance that starts now.
+    /// For an instance that starts at this time.
     ///
     /// # Errors
     /// When its name cannot be a label.
@@ -68,12 +68,13 @@ impl Shared {
         application_id: &str,
         instance_id: &str,
         topology: Topology,
+        started_at: Timestamp,
     ) -> Result<Arc<Self>, RuntimeError> {
         let metrics = Metrics::new(application_id, instance_id)?;
         Ok(Arc::new(Self {
             application_id: application_id.to_owned(),
             instance_id: instance_id.to_owned(),
-            started_at_ms: now_ms().millis(),
+            started_at_ms: started_at.millis(),
             topology,
             metrics,
             seen: Mutex::default(),

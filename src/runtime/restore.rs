@@ -14,7 +14,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use tidemill_state::{
@@ -24,10 +24,10 @@ use tidemill_topology::graph::TaskId;
 use tidemill_topology::store::StoreIndex;
 use tidemill_topology::store::spec::ChangelogEntry;
 
-use super::collector::now_ms;
 use super::error::RuntimeError;
 use super::observe::Shared;
 use super::plan::{ChangelogPlan, Plan};
+use crate::clock::Clock;
 use crate::kafka::{
     Admin, Cluster, Consumer, Event, Isolation, KafkaError, Message, Offset, OffsetSpec, Received,
     Slot, StartAt, TopicPartition,
@@ -45,6 +45,8 @@ const BATCH: usize = 100_000;
 const BATCH_WAIT: Duration = Duration::from_millis(100);
 /// A store not caught up for longer may have missed deletions: Kafka keeps tombstones so long.
 const TOMBSTONE_RETENTION_MS: i64 = 24 * 60 * 60 * 1000;
+/// How long a task waits that could not be opened, for another try.
+const RETRY: Duration = Duration::from_millis(100);
 /// How long a restore may stand still before the log says why.
 const STALL: Duration = Duration::from_secs(10);
 
@@ -137,6 +139,7 @@ struct Log {
 pub struct StateUpdater<C: Cluster> {
     consumer: C::Consumer,
     admin: C::Admin,
+    clock: Clock,
     plan: Arc<Plan>,
     opening: Opening,
     shared: Arc<Shared>,
@@ -154,6 +157,7 @@ impl<C: Cluster> StateUpdater<C> {
     pub fn new(
         consumer: C::Consumer,
         admin: C::Admin,
+        clock: Clock,
         plan: Arc<Plan>,
         opening: Opening,
         shared: Arc<Shared>,
@@ -164,6 +168,7 @@ impl<C: Cluster> StateUpdater<C> {
         Self {
             consumer,
             admin,
+            clock,
             plan,
             opening,
             shared,
@@ -178,43 +183,47 @@ impl<C: Cluster> StateUpdater<C> {
     /// Works until the stream thread is gone.
     pub fn run(mut self) {
         loop {
-            if !self.take_work() {
+            let patience = match (self.jobs.is_empty(), self.waiting.is_empty()) {
+                (false, _) => Duration::ZERO,
+                (true, false) => Duration::from_millis(20),
+                (true, true) => Duration::from_secs(1),
+            };
+            if !self.run_once(patience) {
                 return;
-            }
-            self.retry_waiting();
-            if !self.jobs.is_empty() {
-                self.read();
-                self.finish();
             }
         }
     }
 
-    /// Takes what has been asked; waits for it while there is nothing to restore.
-    fn take_work(&mut self) -> bool {
+    /// One turn: takes what has been asked, waiting up to `patience` for more of it, and reads a
+    /// batch. False when the stream thread is gone.
+    pub fn run_once(&mut self, patience: Duration) -> bool {
+        if !self.take_work(patience) {
+            return false;
+        }
+        self.retry_waiting();
+        if !self.jobs.is_empty() {
+            self.read();
+            self.finish();
+        }
+        true
+    }
+
+    /// Whether it restores anything now.
+    #[must_use]
+    pub fn is_restoring(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
+    /// Takes what has been asked; waits for more while there is nothing to restore.
+    fn take_work(&mut self, patience: Duration) -> bool {
         loop {
-            let work = if self.jobs.is_empty() {
-                let wait = if self.waiting.is_empty() {
-                    Duration::from_secs(1)
-                } else {
-                    Duration::from_millis(20)
-                };
-                match self.work.recv_timeout(wait) {
-                    Ok(work) => Some(work),
-                    Err(RecvTimeoutError::Timeout) => None,
-                    Err(RecvTimeoutError::Disconnected) => return false,
-                }
-            } else {
-                match self.work.try_recv() {
-                    Ok(work) => Some(work),
-                    Err(TryRecvError::Empty) => None,
-                    Err(TryRecvError::Disconnected) => return false,
-                }
-            };
-            match work {
-                Some(Work::Restore { task, stores }) => self.begin(task, stores),
-                Some(Work::Cancel(task)) => self.cancel(task),
-                Some(Work::Purge(below)) => self.purge(&below),
-                None => return true,
+            let wait = if self.jobs.is_empty() { patience } else { Duration::ZERO };
+            match self.work.recv_timeout(wait) {
+                Ok(Work::Restore { task, stores }) => self.begin(task, stores),
+                Ok(Work::Cancel(task)) => self.cancel(task),
+                Ok(Work::Purge(below)) => self.purge(&below),
+                Err(RecvTimeoutError::Timeout) => return true,
+                Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
     }
@@ -232,7 +241,7 @@ impl<C: Cluster> StateUpdater<C> {
                 let Unopened { error, stores } = *unopened;
                 if is_passing(&error) {
                     tracing::info!(%task, %error, "cannot restore yet");
-                    self.waiting.push_back((task, stores, Instant::now()));
+                    self.waiting.push_back((task, stores, self.clock.now()));
                 } else {
                     self.answer(Done::Failed { task, error });
                 }
@@ -243,7 +252,7 @@ impl<C: Cluster> StateUpdater<C> {
     fn retry_waiting(&mut self) {
         for _ in 0..self.waiting.len() {
             let Some((task, stores, since)) = self.waiting.pop_front() else { return };
-            if since.elapsed() < Duration::from_millis(100) {
+            if self.clock.elapsed(since) < RETRY {
                 self.waiting.push_back((task, stores, since));
             } else {
                 self.begin(task, stores);
@@ -266,7 +275,7 @@ impl<C: Cluster> StateUpdater<C> {
             .filter_map(|(at, changelog)| Some((StoreIndex(at), changelog.as_ref()?)))
             .collect();
         match self.logs(task, &wanted, &mut stores.stores) {
-            Ok(open) => Ok(Job { task, stores, open, restored: 0, started: Instant::now() }),
+            Ok(open) => Ok(Job { task, stores, open, restored: 0, started: self.clock.now() }),
             Err(error) => Err(Box::new(Unopened { error, stores: Some(stores) })),
         }
     }
@@ -321,13 +330,14 @@ impl<C: Cluster> StateUpdater<C> {
         };
         let first = offsets(OffsetSpec::Earliest, Isolation::ReadUncommitted)?;
         let last = offsets(OffsetSpec::Latest, Isolation::ReadUncommitted)?;
+        let now_ms = self.clock.wall().millis();
         let mut logs = Vec::new();
         let mut starts = Vec::new();
         for (at, (index, changelog)) in wanted.iter().enumerate() {
             let (first, last) = (first[at], last[at]);
             let name = &self.plan.subtopology(task.subtopology).stores[index.0].name;
             let start = match stores.position(*index) {
-                Some(position) => match misfit(&position, changelog, first, last) {
+                Some(position) => match misfit(&position, changelog, first, last, now_ms) {
                     None => Offset(position.offset),
                     Some(reason) => {
                         tracing::warn!(%task, store = name, reason, position = position.offset, %first, %last,
@@ -355,7 +365,7 @@ impl<C: Cluster> StateUpdater<C> {
                 position: start,
                 target: last,
                 restored: 0,
-                moved: Instant::now(),
+                moved: self.clock.now(),
                 metrics,
             });
         }
@@ -369,11 +379,11 @@ impl<C: Cluster> StateUpdater<C> {
     fn read(&mut self) {
         let (mut records, mut events) = (Vec::new(), Vec::new());
         // Large batches sort and fold better; but nobody waits long for one.
-        let started = Instant::now();
+        let started = self.clock.now();
         loop {
             let before = records.len();
             self.consumer.poll(BATCH, POLL, &mut records, &mut events);
-            let enough = records.len() >= BATCH || started.elapsed() > BATCH_WAIT;
+            let enough = records.len() >= BATCH || self.clock.elapsed(started) > BATCH_WAIT;
             if enough || records.len() == before || !events.is_empty() {
                 break;
             }
@@ -389,16 +399,16 @@ impl<C: Cluster> StateUpdater<C> {
         for job in &mut self.jobs {
             for log in &mut job.open {
                 let batch = by_slot.remove(&log.slot).unwrap_or_default();
-                match put(log, &batch, &self.consumer, &mut job.stores.stores) {
+                match put(log, &batch, &self.consumer, &mut job.stores.stores, &self.clock) {
                     Ok(0) => {}
                     Ok(count) => {
                         job.restored += count;
-                        log.progress(job.task, job.started, &self.shared);
+                        log.progress(job.task, self.clock.elapsed(job.started), &self.shared);
                     }
                     Err(error) => failed.push((job.task, error)),
                 }
-                if log.moved.elapsed() > STALL {
-                    log.moved = Instant::now();
+                if self.clock.elapsed(log.moved) > STALL {
+                    log.moved = self.clock.now();
                     tracing::warn!(task = %job.task, store = log.name, position = %log.position, target = %log.target,
                         "restore waits: an open transaction, or a broker, holds the changelog back");
                 }
@@ -451,7 +461,7 @@ impl<C: Cluster> StateUpdater<C> {
                 .partition(|log| log.position >= log.target);
             job.open = open;
             let task = job.task;
-            let (restored, elapsed) = (job.restored, job.started.elapsed());
+            let (restored, elapsed) = (job.restored, self.clock.elapsed(job.started));
             let is_done = job.open.is_empty();
             if !reached.is_empty() {
                 let partitions: Vec<TopicPartition> =
@@ -502,9 +512,9 @@ impl<C: Cluster> StateUpdater<C> {
 }
 
 impl Log {
-    fn progress(&self, task: TaskId, started: Instant, shared: &Shared) {
+    fn progress(&self, task: TaskId, elapsed: Duration, shared: &Shared) {
         let remaining = u64::try_from(self.target.0 - self.position.0).unwrap_or(0);
-        let status = RestoreStatus::new(self.restored, remaining, started.elapsed().as_secs_f64());
+        let status = RestoreStatus::new(self.restored, remaining, elapsed.as_secs_f64());
         self.metrics.set_restore_remaining(remaining);
         // A rate is a whole number of records, far below 2^53.
         self.metrics.set_restore_rate(status.records_per_second as u64);
@@ -518,6 +528,7 @@ fn put<C: Consumer>(
     batch: &[C::Message],
     consumer: &C,
     stores: &mut TaskStores,
+    clock: &Clock,
 ) -> Result<u64, RuntimeError> {
     let Some(position) =
         consumer.position(&log.partition).filter(|position| *position > log.position)
@@ -528,7 +539,7 @@ fn put<C: Consumer>(
         offset: position.0,
         topic_id: log.id,
         leader_epoch: batch.last().and_then(Message::leader_epoch),
-        caught_up_at_ms: now_ms().millis(),
+        caught_up_at_ms: clock.wall().millis(),
     };
     let entries = batch.iter().map(|message| ChangelogEntry {
         key: message.key().unwrap_or_default(),
@@ -538,7 +549,7 @@ fn put<C: Consumer>(
     let count = stores.restore(log.index, entries, next)?;
     log.position = position;
     log.restored += count;
-    log.moved = Instant::now();
+    log.moved = clock.now();
     log.metrics.restored(count);
     Ok(count)
 }
@@ -549,6 +560,7 @@ fn misfit(
     changelog: &ChangelogPlan,
     first: Offset,
     last: Offset,
+    now_ms: i64,
 ) -> Option<&'static str> {
     if changelog.id.is_some() && position.topic_id.is_some() && position.topic_id != changelog.id {
         Some("topic_recreated")
@@ -556,7 +568,7 @@ fn misfit(
         Some("below_log_start")
     } else if position.offset > last.0 {
         Some("beyond_log_end")
-    } else if now_ms().millis() - position.caught_up_at_ms > TOMBSTONE_RETENTION_MS {
+    } else if now_ms - position.caught_up_at_ms > TOMBSTONE_RETENTION_MS {
         Some("older_than_tombstones")
     } else {
         None

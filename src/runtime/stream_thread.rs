@@ -29,13 +29,14 @@ use tidemill_topology::node::DropReason;
 use tidemill_topology::time::Timestamp;
 
 use super::active_task::ActiveTask;
-use super::collector::{Collector, now_ms};
+use super::collector::Collector;
 use super::error::{Reaction, RuntimeError};
 use super::global::GlobalStores;
 use super::observe::Shared;
 use super::plan::Plan;
 use super::query::StoreRequest;
 use super::restore::{Done, Work};
+use crate::clock::Clock;
 use crate::config::ProcessingGuarantee;
 use crate::kafka::{
     Cluster, Consumer, Event, GroupMetadata, Message, Producer, ProducerSettings, Received,
@@ -112,6 +113,7 @@ pub enum Turn {
 pub struct StreamThread<C: Cluster> {
     config: ThreadConfig,
     cluster: C,
+    clock: Clock,
     topology: Topology,
     handlers: Arc<Handlers>,
     plan: Arc<Plan>,
@@ -174,11 +176,19 @@ impl<C: Cluster> StreamThread<C> {
     ) -> Self {
         let metrics = shared.metrics.thread(&config.name);
         let read_metrics = shared.metrics.topic(&config.name, "all");
-        let now = Instant::now();
+        let clock = cluster.clock();
+        let now = clock.now();
         Self {
-            collector: Collector::new(producer, application_id, Arc::clone(&plan), globals),
+            collector: Collector::new(
+                producer,
+                application_id,
+                Arc::clone(&plan),
+                globals,
+                clock.clone(),
+            ),
             config,
             cluster,
+            clock,
             topology,
             handlers,
             plan,
@@ -274,10 +284,10 @@ impl<C: Cluster> StreamThread<C> {
             Reaction::Rollback => self.rollback(false),
             Reaction::NewProducer => {
                 self.metrics.fenced();
-                if self.last_fenced.is_some_and(|last| last.elapsed() < FENCED_AGAIN) {
+                if self.last_fenced.is_some_and(|last| self.clock.elapsed(last) < FENCED_AGAIN) {
                     return Err(RuntimeError::DuplicateInstance);
                 }
-                self.last_fenced = Some(Instant::now());
+                self.last_fenced = Some(self.clock.now());
                 self.rollback(true)
             }
         }
@@ -287,11 +297,14 @@ impl<C: Cluster> StreamThread<C> {
         let timeout = if !self.busy.is_empty() {
             Duration::ZERO
         } else if self.has_work_to_commit() {
-            self.config.commit_interval.saturating_sub(self.last_commit.elapsed()).min(IDLE)
+            self.config
+                .commit_interval
+                .saturating_sub(self.clock.elapsed(self.last_commit))
+                .min(IDLE)
         } else {
             IDLE
         };
-        let started = Instant::now();
+        let started = self.clock.now();
         self.consumer.poll(
             self.config.max_poll_records,
             timeout,
@@ -299,7 +312,7 @@ impl<C: Cluster> StreamThread<C> {
             &mut self.events,
         );
         if !self.records.is_empty() {
-            self.metrics.poll_seconds(started.elapsed().as_secs_f64());
+            self.metrics.poll_seconds(self.clock.elapsed(started).as_secs_f64());
         }
         self.distribute();
         self.collector.producer().poll(Duration::ZERO);
@@ -335,7 +348,7 @@ impl<C: Cluster> StreamThread<C> {
     }
 
     fn process(&mut self) -> Result<(), RuntimeError> {
-        let started = Instant::now();
+        let started = self.clock.now();
         let mut total = 0;
         let waits = self.config.max_task_idle.is_some();
         let transactional = self.config.guarantee == ProcessingGuarantee::ExactlyOnce;
@@ -362,7 +375,7 @@ impl<C: Cluster> StreamThread<C> {
         }
         if total > 0 {
             self.local.processed += total as u64;
-            self.metrics.process_seconds(started.elapsed().as_secs_f64());
+            self.metrics.process_seconds(self.clock.elapsed(started).as_secs_f64());
         }
         self.balance_fetching();
         let tasks = &self.tasks;
@@ -399,7 +412,7 @@ impl<C: Cluster> StreamThread<C> {
     }
 
     fn punctuate(&mut self) -> Result<(), RuntimeError> {
-        let now = now_ms();
+        let now = self.clock.wall();
         // The clock ticks in milliseconds: between two ticks nothing becomes due.
         if now == self.last_punctuated {
             return Ok(());

@@ -2,35 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tidemill_state::{ApplyPolicy, StateDirectory, StateMemory};
 use tidemill_topology::graph::Topology;
 use tidemill_topology::handler::{HandlerDecision, Handlers};
 use tidemill_topology::node::SinkTopic;
 
 use super::error::RuntimeError;
-use super::global::{GlobalStores, GlobalUpdater};
-use super::internal_topics;
+use super::global::GlobalStores;
+use super::instance::{Instance, Worker};
 use super::observe::{Phase, Shared};
 use super::plan::Plan;
 use super::query::{ANSWER_WITHIN, Entries, StoreRequest};
-use super::restore::{Opening, StateUpdater};
-use super::stream_thread::{StreamThread, ThreadConfig, ThreadLinks};
-use crate::config::{AutoOffsetReset, Config, HandlerChoice, InputOutOfRange, ProcessingGuarantee};
-use crate::kafka::{
-    Cluster, Consumer, ConsumerRole, ConsumerSettings, Isolation, KafkaError, Librdkafka,
-    ProducerSettings, Waker,
-};
+use crate::config::{Config, HandlerChoice};
+use crate::kafka::{Cluster, KafkaError, Librdkafka, Waker};
 use crate::status::{Introspect, QueryError};
 
 /// How often the control thread looks after memory and old state.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long the cluster is waited for between two tries.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// A running instance of a topology.
 ///
@@ -189,32 +181,12 @@ impl Streams {
         config: &Config,
         handlers: Handlers,
     ) -> Result<Self, RuntimeError> {
-        let directory = StateDirectory::open(&config.state.dir, &config.application_id)?;
-        let instance_id =
-            config.instance_id.clone().unwrap_or_else(|| directory.instance_id().to_owned());
-        let shared = Shared::new(&config.application_id, &instance_id, topology.clone())?;
-        shared.set_phase(Phase::Starting("the topics are not checked yet".to_owned()));
-        let links = Arc::new(Links::default());
-        let instance = Instance {
-            cluster,
-            topology,
-            handlers: Arc::new(handlers),
-            config: config.clone(),
-            instance_id,
-            opening: Opening {
-                directory,
-                memory: memory(config)?,
-                policy: ApplyPolicy {
-                    bytes: size(config.state.flush_bytes),
-                    interval_ms: i64::try_from(config.state.flush_interval.as_millis())
-                        .unwrap_or(i64::MAX),
-                },
-            },
-            shared: shared.clone(),
-            links: links.clone(),
-        };
+        let instance = Instance::new(cluster, topology, config, handlers)?;
+        let shared = Arc::clone(instance.shared());
+        let links = Arc::new(Links { stop: Arc::clone(instance.stop()), ..Links::default() });
+        let control = Control { instance, links: Arc::clone(&links) };
         let control =
-            Builder::new().name("tidemill-control".to_owned()).spawn(move || instance.run());
+            Builder::new().name("tidemill-control".to_owned()).spawn(move || control.run());
         let control = control
             .map_err(|error| RuntimeError::ThreadDied(format!("tidemill-control ({error})")))?;
         Ok(Self { shared, links, control })
@@ -236,14 +208,6 @@ impl Streams {
             Err(_) => Err(RuntimeError::ThreadDied("tidemill-control".to_owned())),
         }
     }
-}
-
-fn size(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-fn memory(config: &Config) -> Result<StateMemory, RuntimeError> {
-    Ok(StateMemory::new(size(config.state.memory_bytes)))
 }
 
 /// What a configuration means for librdkafka; the user's own properties win.
@@ -293,97 +257,61 @@ pub fn handlers(config: &Config) -> Handlers {
     }
 }
 
-/// Everything that the control thread needs.
-struct Instance<C> {
-    cluster: C,
-    topology: Topology,
-    handlers: Arc<Handlers>,
-    config: Config,
-    instance_id: String,
-    opening: Opening,
-    shared: Arc<Shared>,
+/// The control thread: starts the others and watches them.
+struct Control<C> {
+    instance: Instance<C>,
     links: Arc<Links>,
 }
 
 type ThreadJoin = (String, JoinHandle<Result<(), RuntimeError>>);
 
-impl<C: Cluster> Instance<C> {
+impl<C: Cluster> Control<C> {
     fn run(self) -> Result<(), RuntimeError> {
         let result = self.run_threads();
         if let Err(error) = &result {
-            self.shared.set_phase(Phase::Failed(error.to_string()));
+            self.instance.shared().set_phase(Phase::Failed(error.to_string()));
         }
         result
     }
 
     fn run_threads(&self) -> Result<(), RuntimeError> {
-        let Some(plan) = self.prepare()? else { return Ok(()) };
+        let instance = &self.instance;
+        let Some(plan) = instance.prepare()? else { return Ok(()) };
         let plan = Arc::new(plan);
+        let updater = instance.read_globals()?;
+        if instance.is_stopping() {
+            return Ok(());
+        }
         let mut threads = Vec::new();
         let mut globals = GlobalStores::default();
-        if !self.topology.global_subtopologies().is_empty() {
-            let Some(updater) = self.read_globals()? else { return Ok(()) };
+        if let Some(updater) = updater {
             globals = updater.stores();
-            let stop = Arc::clone(&self.links.stop);
+            let stop = Arc::clone(instance.stop());
             let name = "global".to_owned();
             threads.push((name.clone(), spawn(name, move || updater.run(&stop))?));
         }
-        for number in 0..self.config.runtime.threads {
+        for number in 0..instance.config().runtime.threads {
             threads.push(self.start_thread(number, &plan, globals.clone())?);
         }
-        if !self.links.stop.load(Ordering::Relaxed) {
-            self.shared.set_phase(Phase::Running);
+        if !instance.is_stopping() {
+            instance.shared().set_phase(Phase::Running);
         }
-        self.shared.client().set_threads(threads.len());
+        instance.shared().client().set_threads(threads.len());
         self.watch(threads)
     }
 
-    /// Waits for the cluster, and checks and makes the topics. `None` when told to stop meanwhile.
-    fn prepare(&self) -> Result<Option<Plan>, RuntimeError> {
-        let admin = self.cluster.admin()?;
-        let replication = Some(self.config.kafka.replication_factor).filter(|factor| *factor > 0);
-        loop {
-            match internal_topics::prepare(
-                &admin,
-                &self.topology,
-                &self.config.application_id,
-                replication,
-                self.handlers.dead_letter_topic.as_ref(),
-            ) {
-                Ok(plan) => return Ok(Some(plan)),
-                Err(RuntimeError::Kafka(error)) if error.class().is_retriable() => {
-                    let servers = &self.config.kafka.bootstrap_servers;
-                    tracing::warn!(%error, servers, "the cluster does not answer; trying on");
-                    self.shared.set_phase(Phase::Starting(format!(
-                        "no broker answers at {servers}: {error}"
-                    )));
-                }
-                Err(error) => return Err(error),
-            }
-            if self.links.stop.load(Ordering::Relaxed) {
-                return Ok(None);
-            }
-            std::thread::sleep(RETRY);
-        }
-    }
-
-    /// Reads the global tables to their ends; `None` when told to stop meanwhile.
-    fn read_globals(&self) -> Result<Option<GlobalUpdater<C::Consumer>>, RuntimeError> {
-        self.shared.set_phase(Phase::Starting("the global tables are being read".to_owned()));
-        let consumer = self.cluster.consumer(&ConsumerSettings {
-            group_id: format!("{}-global", self.config.application_id).into(),
-            client_id: format!("{}-{}-global", self.config.application_id, self.instance_id).into(),
-            role: ConsumerRole::Assigned,
-            isolation: Isolation::ReadCommitted,
-        })?;
-        GlobalUpdater::start(
-            consumer,
-            &self.cluster.admin()?,
-            &self.topology,
-            &self.handlers,
-            &self.opening.memory,
-            &self.links.stop,
-        )
+    fn start_thread(
+        &self,
+        number: usize,
+        plan: &Arc<Plan>,
+        globals: GlobalStores,
+    ) -> Result<ThreadJoin, RuntimeError> {
+        let worker = self.instance.worker(number, plan, globals)?;
+        let Worker { name, thread, updater, requests, waker } = worker;
+        spawn(format!("restore-{number}"), move || updater.run())?;
+        let handle = ThreadHandle { requests, wake: Box::new(move || waker.wake()) };
+        self.links.threads.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
+        Ok((name, spawn(format!("stream-{number}"), move || thread.run())?))
     }
 
     /// Waits for the threads; when one fails, the others are told to stop.
@@ -394,130 +322,24 @@ impl<C: Cluster> Instance<C> {
             let Some(at) = threads.iter().position(|(_, thread)| thread.is_finished()) else {
                 if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
                     looked = Some(Instant::now());
-                    self.clean_up();
-                    self.publish_memory();
+                    self.instance.clean_up();
+                    self.instance.publish_memory();
                 }
                 std::thread::sleep(Duration::from_millis(20));
                 continue;
             };
             let (name, thread) = threads.swap_remove(at);
             let ended = thread.join().unwrap_or(Err(RuntimeError::ThreadDied(name)));
-            self.shared.client().set_threads(threads.len());
+            self.instance.shared().client().set_threads(threads.len());
             if let Err(error) = ended {
-                self.links.stop.store(true, Ordering::Relaxed);
+                self.instance.stop().store(true, Ordering::Relaxed);
                 self.links.wake_all();
                 result = result.and(Err(error));
             }
         }
         result
     }
-
-    fn publish_memory(&self) {
-        let engine = self.opening.memory.engine_statistics();
-        // Write buffers are charged to the block cache, so its use is all of RocksDB's.
-        let (used, limit) = (engine.block_cache_used_bytes, engine.block_cache_capacity_bytes);
-        self.shared.client().set_rocksdb_memory(used as u64, limit as u64);
-    }
-
-    /// Removes the state of tasks that left long ago.
-    fn clean_up(&self) {
-        match self.opening.directory.remove_unused(self.config.state.cleanup_delay) {
-            Ok(removed) if removed.is_empty() => {}
-            Ok(removed) => {
-                tracing::info!(tasks = removed.join(" "), "removed the state of tasks that left");
-            }
-            Err(error) => tracing::warn!(%error, "cannot remove old state"),
-        }
-    }
-
-    fn start_thread(
-        &self,
-        number: usize,
-        plan: &Arc<Plan>,
-        globals: GlobalStores,
-    ) -> Result<ThreadJoin, RuntimeError> {
-        let config = &self.config;
-        let name = format!("{}-{number}", self.instance_id);
-        let client_id: Arc<str> = format!("{}-{name}", config.application_id).into();
-        let application_id: Arc<str> = config.application_id.as_str().into();
-        let exactly_once = config.runtime.guarantee == ProcessingGuarantee::ExactlyOnce;
-        let isolation =
-            if exactly_once { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
-        let consumer = self.cluster.consumer(&ConsumerSettings {
-            group_id: application_id.clone(),
-            client_id: client_id.clone(),
-            role: ConsumerRole::Member { group_instance_id: Some(name.as_str().into()) },
-            isolation,
-        })?;
-        let restore_consumer = self.cluster.consumer(&ConsumerSettings {
-            group_id: format!("{application_id}-restore").into(),
-            client_id: format!("{client_id}-restore").into(),
-            role: ConsumerRole::Assigned,
-            isolation,
-        })?;
-        let producer = ProducerSettings {
-            client_id: client_id.clone(),
-            transactional_id: exactly_once.then(|| client_id.clone()),
-            track_offsets: plan.has_changelogs(),
-        };
-        let (work, work_in) = channel();
-        let (done_out, done) = channel();
-        let (requests_out, requests) = channel();
-        let waker = consumer.waker();
-        let wake_thread = waker.clone();
-        let updater = StateUpdater::<C>::new(
-            restore_consumer,
-            self.cluster.admin()?,
-            Arc::clone(plan),
-            self.opening.clone(),
-            self.shared.clone(),
-            work_in,
-            done_out,
-            Box::new(move || waker.wake()),
-        );
-        spawn(format!("restore-{number}"), move || updater.run())?;
-        let thread = StreamThread::new(
-            self.thread_config(&name, producer.clone()),
-            self.cluster.clone(),
-            consumer,
-            self.cluster.producer(&producer)?,
-            self.topology.clone(),
-            Arc::clone(&self.handlers),
-            Arc::clone(plan),
-            self.shared.clone(),
-            application_id,
-            globals,
-            ThreadLinks { work, done, requests, stop: self.links.stop.clone() },
-        );
-        let handle =
-            ThreadHandle { requests: requests_out, wake: Box::new(move || wake_thread.wake()) };
-        self.links.threads.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
-        Ok((name, spawn(format!("stream-{number}"), move || thread.run())?))
-    }
-
-    fn thread_config(&self, name: &str, producer: ProducerSettings) -> ThreadConfig {
-        let config = &self.config;
-        ThreadConfig {
-            name: name.to_owned(),
-            guarantee: config.runtime.guarantee,
-            commit_interval: config.runtime.commit_interval,
-            max_poll_records: config.runtime.max_poll_records,
-            buffered_records: config.runtime.buffered_records_per_partition,
-            max_task_idle: config.runtime.max_task_idle,
-            write_set_max_bytes: size(config.runtime.write_set_max_bytes),
-            transaction_max_bytes: TRANSACTION_MAX_BYTES,
-            // A generated id is for recovery after a crash; only one that was configured promises
-            // that the same member comes back.
-            leave_group: config.instance_id.is_none(),
-            reset_to_earliest: config.kafka.auto_offset_reset == AutoOffsetReset::Earliest,
-            skip_out_of_range: config.errors.input_out_of_range == InputOutOfRange::Skip,
-            producer,
-        }
-    }
 }
-
-/// A transaction this large is committed early, so that readers do not wait for a huge one.
-const TRANSACTION_MAX_BYTES: u64 = 256 << 20;
 
 fn spawn<T: Send + 'static>(
     name: String,

@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidemill_state::Position;
 use tidemill_topology::graph::TaskId;
@@ -22,11 +22,11 @@ use tidemill_topology::store::StoreIndex;
 use tidemill_topology::time::Timestamp;
 
 use super::{CALL, PATIENCE, PURGE, StreamThread};
+use crate::clock::Clock;
 use crate::config::ProcessingGuarantee;
 use crate::kafka::{
     Cluster, Committed, Consumer, KafkaError, Offset, Outgoing, Producer, TopicPartition,
 };
-use crate::runtime::collector::now_ms;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::restore::{OpenStores, Work};
 use crate::status::TaskState;
@@ -37,7 +37,7 @@ impl<C: Cluster> StreamThread<C> {
     }
 
     pub(super) fn commit_is_due(&mut self) -> bool {
-        let interval = self.last_commit.elapsed() >= self.config.commit_interval;
+        let interval = self.clock.elapsed(self.last_commit) >= self.config.commit_interval;
         let full = self.uncommitted_bytes > self.config.write_set_max_bytes
             || self.collector.open_bytes > self.config.transaction_max_bytes;
         if !interval && !full {
@@ -47,7 +47,7 @@ impl<C: Cluster> StreamThread<C> {
             return true;
         }
         // Only positions may have moved, over the markers of other transactions.
-        self.last_commit = Instant::now();
+        self.last_commit = self.clock.now();
         let consumer = &self.consumer;
         self.tasks
             .values_mut()
@@ -57,7 +57,7 @@ impl<C: Cluster> StreamThread<C> {
 
     /// The commit protocol; the steps are those of the architecture page.
     pub(super) fn commit(&mut self) -> Result<(), RuntimeError> {
-        let started = Instant::now();
+        let started = self.clock.now();
         let transactional = self.config.guarantee == ProcessingGuarantee::ExactlyOnce;
         // 1. Push on what caching operators held back.
         for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
@@ -105,10 +105,10 @@ impl<C: Cluster> StreamThread<C> {
         // coordinator that still ends the last transaction puts the next one off by 20 ms: it gets
         // most of the interval for that.
         let rest = self.config.commit_interval.mul_f32(0.9);
-        let now = Instant::now();
+        let now = self.clock.now();
         self.last_commit =
             started.max(now.checked_sub(self.config.commit_interval - rest).unwrap_or(now));
-        self.metrics.commit_seconds(started.elapsed().as_secs_f64());
+        self.metrics.commit_seconds(self.clock.elapsed(started).as_secs_f64());
         // 7. Consumed repartition records are not needed any more.
         self.purge_if_due();
         Ok(())
@@ -152,12 +152,13 @@ impl<C: Cluster> StreamThread<C> {
             if self.consumer.assignment_lost() || !group.is_member() || !same {
                 return Err(RuntimeError::IdentityChanged);
             }
-            patiently(self.patience(), || {
+            patiently(&self.clock, self.patience(), || {
                 self.collector.producer().send_offsets(offsets, &group, CALL)
             })?;
         }
         // 3 and 5. Committing waits for every delivery first, and fails if one failed.
-        let result = patiently(self.patience(), || self.collector.producer().commit(CALL));
+        let result =
+            patiently(&self.clock, self.patience(), || self.collector.producer().commit(CALL));
         self.collector.producer().poll(Duration::ZERO);
         match result {
             Ok(()) => Ok(()),
@@ -176,7 +177,7 @@ impl<C: Cluster> StreamThread<C> {
 
     /// Waits until everything that was produced is delivered.
     fn deliver(&mut self) -> Result<(), RuntimeError> {
-        patiently(self.patience(), || self.collector.producer().flush(CALL))?;
+        patiently(&self.clock, self.patience(), || self.collector.producer().flush(CALL))?;
         self.delivery_error().map_or(Ok(()), Err)
     }
 
@@ -196,7 +197,7 @@ impl<C: Cluster> StreamThread<C> {
     }
 
     pub(super) fn apply(&mut self) -> Result<(), RuntimeError> {
-        let now = now_ms().millis();
+        let now = self.clock.wall().millis();
         for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
             let was_dirty = task.dirty;
             let inputs = task.note_committed();
@@ -243,10 +244,10 @@ impl<C: Cluster> StreamThread<C> {
     }
 
     pub(super) fn purge_if_due(&mut self) {
-        if self.last_purge.elapsed() < PURGE {
+        if self.clock.elapsed(self.last_purge) < PURGE {
             return;
         }
-        self.last_purge = Instant::now();
+        self.last_purge = self.clock.now();
         let below: Vec<(TopicPartition, Offset)> = self
             .tasks
             .values()
@@ -312,7 +313,7 @@ impl<C: Cluster> StreamThread<C> {
 
     pub(super) fn end_transaction(&mut self, new_producer: bool) -> Result<(), RuntimeError> {
         let aborted = if self.in_transaction && !new_producer {
-            patiently(self.patience(), || self.collector.producer().abort(CALL))
+            patiently(&self.clock, self.patience(), || self.collector.producer().abort(CALL))
         } else {
             if self.config.guarantee == ProcessingGuarantee::AtLeastOnce {
                 self.collector.producer().purge();
@@ -359,13 +360,14 @@ impl<C: Cluster> StreamThread<C> {
 
 /// Repeats a call whose outcome is open, with the same arguments, until it is known or too late.
 fn patiently(
+    clock: &Clock,
     patience: Duration,
     mut call: impl FnMut() -> Result<(), KafkaError>,
 ) -> Result<(), KafkaError> {
-    let started = Instant::now();
+    let started = clock.now();
     loop {
         match call() {
-            Err(error) if error.class().is_retriable() && started.elapsed() < patience => {
+            Err(error) if error.class().is_retriable() && clock.elapsed(started) < patience => {
                 tracing::warn!(%error, "repeating the call");
             }
             result => return result,

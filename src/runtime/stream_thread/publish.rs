@@ -1,7 +1,5 @@
 //! What a stream thread shows of itself: status, metrics, and answers to queries.
 
-use std::time::Instant;
-
 use tidemill_topology::node::DropReason;
 use tidemill_topology::store::StoreIndex;
 use tidemill_topology::time::Timestamp;
@@ -41,13 +39,13 @@ impl<C: Cluster> StreamThread<C> {
     }
 
     pub(super) fn publish_if_due(&mut self) {
-        if self.last_publish.elapsed() >= self.publish_interval {
+        if self.clock.elapsed(self.last_publish) >= self.publish_interval {
             self.publish();
         }
     }
 
     pub(super) fn publish(&mut self) {
-        let started = Instant::now();
+        let started = self.clock.now();
         self.last_publish = started;
         self.local.publish(&self.metrics);
         self.read.records_out += std::mem::take(&mut self.collector.sent);
@@ -87,7 +85,7 @@ impl<C: Cluster> StreamThread<C> {
             ThreadView { state, assigned: self.assigned, tasks, write_set_bytes },
         );
         // With many tasks it is done less often, so that its part of the time stays small.
-        self.publish_interval = PUBLISH.max(started.elapsed() * PUBLISH_SHARE);
+        self.publish_interval = PUBLISH.max(self.clock.elapsed(started) * PUBLISH_SHARE);
     }
 }
 

@@ -183,7 +183,7 @@ impl<C: Cluster> StreamThread<C> {
         if self.links.work.send(Work::Cancel(id)).is_err() {
             return;
         }
-        while let Ok(done) = self.links.done.recv() {
+        while let Ok(done) = self.clock.receive(&self.links.done) {
             match done {
                 Done::Cancelled { task } if task == id => return,
                 // It was done before it saw the cancel; the stores are closed by being dropped.

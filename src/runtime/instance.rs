@@ -1,0 +1,293 @@
+//! An instance in its parts: what is built before a thread runs it.
+//!
+//! [`Streams`](super::Streams) gives each part a thread of the system; a simulation takes turns
+//! with them instead.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use tidemill_state::{ApplyPolicy, StateDirectory, StateMemory};
+use tidemill_topology::graph::Topology;
+use tidemill_topology::handler::Handlers;
+
+use super::error::RuntimeError;
+use super::global::{GlobalStores, GlobalUpdater};
+use super::internal_topics;
+use super::observe::{Phase, Shared};
+use super::plan::Plan;
+use super::query::StoreRequest;
+use super::restore::{Opening, StateUpdater};
+use super::stream_thread::{StreamThread, ThreadConfig, ThreadLinks};
+use crate::clock::Clock;
+use crate::config::{AutoOffsetReset, Config, InputOutOfRange, ProcessingGuarantee};
+use crate::kafka::{
+    Cluster, Consumer, ConsumerRole, ConsumerSettings, Isolation, ProducerSettings, Waker,
+};
+
+/// How long the cluster is waited for between two tries.
+const RETRY: Duration = Duration::from_secs(1);
+/// A transaction this large is committed early, so that readers do not wait for a huge one.
+const TRANSACTION_MAX_BYTES: u64 = 256 << 20;
+
+/// An instance of a topology on a cluster, none of whose threads runs yet.
+pub struct Instance<C> {
+    cluster: C,
+    clock: Clock,
+    topology: Topology,
+    handlers: Arc<Handlers>,
+    config: Config,
+    instance_id: String,
+    opening: Opening,
+    shared: Arc<Shared>,
+    stop: Arc<AtomicBool>,
+}
+
+/// A stream thread and the state updater beside it. Each wants a thread of its own:
+/// [`StreamThread::run`] and [`StateUpdater::run`].
+pub struct Worker<C: Cluster> {
+    /// The thread's name within the group.
+    pub name: String,
+    /// The stream thread.
+    pub thread: StreamThread<C>,
+    /// Its updater, which ends when the thread is dropped.
+    pub updater: StateUpdater<C>,
+    /// Takes queries of the thread's stores; wake the thread after sending one.
+    pub requests: Sender<StoreRequest>,
+    /// Ends the thread's wait for records.
+    pub waker: <C::Consumer as Consumer>::Waker,
+}
+
+impl<C: Cluster> Instance<C> {
+    /// An instance with the state directory of the configuration, which is locked for it.
+    ///
+    /// # Errors
+    /// When the state directory cannot be used.
+    pub fn new(
+        cluster: C,
+        topology: Topology,
+        config: &Config,
+        handlers: Handlers,
+    ) -> Result<Self, RuntimeError> {
+        let directory = StateDirectory::open(&config.state.dir, &config.application_id)?;
+        let instance_id =
+            config.instance_id.clone().unwrap_or_else(|| directory.instance_id().to_owned());
+        let clock = cluster.clock();
+        let shared =
+            Shared::new(&config.application_id, &instance_id, topology.clone(), clock.wall())?;
+        shared.set_phase(Phase::Starting("the topics are not checked yet".to_owned()));
+        Ok(Self {
+            cluster,
+            clock,
+            topology,
+            handlers: Arc::new(handlers),
+            config: config.clone(),
+            instance_id,
+            opening: Opening {
+                directory,
+                memory: StateMemory::new(size(config.state.memory_bytes)),
+                policy: ApplyPolicy {
+                    bytes: size(config.state.flush_bytes),
+                    interval_ms: i64::try_from(config.state.flush_interval.as_millis())
+                        .unwrap_or(i64::MAX),
+                },
+            },
+            shared,
+            stop: Arc::default(),
+        })
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What it shows of itself.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Tells all its parts to stop once it is set.
+    #[must_use]
+    pub fn stop(&self) -> &Arc<AtomicBool> {
+        &self.stop
+    }
+
+    /// Whether it was told to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the cluster, and checks and makes the topics. `None` when told to stop meanwhile.
+    ///
+    /// # Errors
+    /// When the topics do not fit the topology.
+    pub fn prepare(&self) -> Result<Option<Plan>, RuntimeError> {
+        let admin = self.cluster.admin()?;
+        let replication = Some(self.config.kafka.replication_factor).filter(|factor| *factor > 0);
+        loop {
+            match internal_topics::prepare(
+                &admin,
+                &self.clock,
+                &self.topology,
+                &self.config.application_id,
+                replication,
+                self.handlers.dead_letter_topic.as_ref(),
+            ) {
+                Ok(plan) => return Ok(Some(plan)),
+                Err(RuntimeError::Kafka(error)) if error.class().is_retriable() => {
+                    let servers = &self.config.kafka.bootstrap_servers;
+                    tracing::warn!(%error, servers, "the cluster does not answer; trying on");
+                    self.shared.set_phase(Phase::Starting(format!(
+                        "no broker answers at {servers}: {error}"
+                    )));
+                }
+                Err(error) => return Err(error),
+            }
+            if self.is_stopping() {
+                return Ok(None);
+            }
+            self.clock.sleep(RETRY);
+        }
+    }
+
+    /// Reads the global tables to their ends; `None` when there are none, or told to stop
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// When a topic is missing, or the cluster does not answer.
+    pub fn read_globals(&self) -> Result<Option<GlobalUpdater<C::Consumer>>, RuntimeError> {
+        if self.topology.global_subtopologies().is_empty() {
+            return Ok(None);
+        }
+        self.shared.set_phase(Phase::Starting("the global tables are being read".to_owned()));
+        let consumer = self.cluster.consumer(&ConsumerSettings {
+            group_id: format!("{}-global", self.config.application_id).into(),
+            client_id: format!("{}-{}-global", self.config.application_id, self.instance_id).into(),
+            role: ConsumerRole::Assigned,
+            isolation: Isolation::ReadCommitted,
+        })?;
+        GlobalUpdater::start(
+            consumer,
+            &self.cluster.admin()?,
+            &self.topology,
+            &self.handlers,
+            &self.opening.memory,
+            self.clock.clone(),
+            &self.stop,
+        )
+    }
+
+    /// Removes the state of tasks that left long ago.
+    pub fn clean_up(&self) {
+        match self.opening.directory.remove_unused(self.config.state.cleanup_delay) {
+            Ok(removed) if removed.is_empty() => {}
+            Ok(removed) => {
+                tracing::info!(tasks = removed.join(" "), "removed the state of tasks that left");
+            }
+            Err(error) => tracing::warn!(%error, "cannot remove old state"),
+        }
+    }
+
+    /// Shows what RocksDB holds.
+    pub fn publish_memory(&self) {
+        let engine = self.opening.memory.engine_statistics();
+        // Write buffers are charged to the block cache, so its use is all of RocksDB's.
+        let (used, limit) = (engine.block_cache_used_bytes, engine.block_cache_capacity_bytes);
+        self.shared.client().set_rocksdb_memory(used as u64, limit as u64);
+    }
+
+    /// The parts of a stream thread; threads are numbered from 0.
+    ///
+    /// # Errors
+    /// When a client cannot be opened.
+    pub fn worker(
+        &self,
+        number: usize,
+        plan: &Arc<Plan>,
+        globals: GlobalStores,
+    ) -> Result<Worker<C>, RuntimeError> {
+        let config = &self.config;
+        let name = format!("{}-{number}", self.instance_id);
+        let client_id: Arc<str> = format!("{}-{name}", config.application_id).into();
+        let application_id: Arc<str> = config.application_id.as_str().into();
+        let exactly_once = config.runtime.guarantee == ProcessingGuarantee::ExactlyOnce;
+        let isolation =
+            if exactly_once { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
+        let consumer = self.cluster.consumer(&ConsumerSettings {
+            group_id: application_id.clone(),
+            client_id: client_id.clone(),
+            role: ConsumerRole::Member { group_instance_id: Some(name.as_str().into()) },
+            isolation,
+        })?;
+        let restore_consumer = self.cluster.consumer(&ConsumerSettings {
+            group_id: format!("{application_id}-restore").into(),
+            client_id: format!("{client_id}-restore").into(),
+            role: ConsumerRole::Assigned,
+            isolation,
+        })?;
+        let producer = ProducerSettings {
+            client_id: client_id.clone(),
+            transactional_id: exactly_once.then(|| client_id.clone()),
+            track_offsets: plan.has_changelogs(),
+        };
+        let (work, work_in) = channel();
+        let (done_out, done) = channel();
+        let (requests_out, requests) = channel();
+        let waker = consumer.waker();
+        let wake = waker.clone();
+        let updater = StateUpdater::<C>::new(
+            restore_consumer,
+            self.cluster.admin()?,
+            self.clock.clone(),
+            Arc::clone(plan),
+            self.opening.clone(),
+            self.shared.clone(),
+            work_in,
+            done_out,
+            Box::new(move || wake.wake()),
+        );
+        let thread = StreamThread::new(
+            self.thread_config(&name, producer.clone()),
+            self.cluster.clone(),
+            consumer,
+            self.cluster.producer(&producer)?,
+            self.topology.clone(),
+            Arc::clone(&self.handlers),
+            Arc::clone(plan),
+            self.shared.clone(),
+            application_id,
+            globals,
+            ThreadLinks { work, done, requests, stop: Arc::clone(&self.stop) },
+        );
+        Ok(Worker { name, thread, updater, requests: requests_out, waker })
+    }
+
+    fn thread_config(&self, name: &str, producer: ProducerSettings) -> ThreadConfig {
+        let config = &self.config;
+        ThreadConfig {
+            name: name.to_owned(),
+            guarantee: config.runtime.guarantee,
+            commit_interval: config.runtime.commit_interval,
+            max_poll_records: config.runtime.max_poll_records,
+            buffered_records: config.runtime.buffered_records_per_partition,
+            max_task_idle: config.runtime.max_task_idle,
+            write_set_max_bytes: size(config.runtime.write_set_max_bytes),
+            transaction_max_bytes: TRANSACTION_MAX_BYTES,
+            // A generated id is for recovery after a crash; only one that was configured promises
+            // that the same member comes back.
+            leave_group: config.instance_id.is_none(),
+            reset_to_earliest: config.kafka.auto_offset_reset == AutoOffsetReset::Earliest,
+            skip_out_of_range: config.errors.input_out_of_range == InputOutOfRange::Skip,
+            producer,
+        }
+    }
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
