@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 128 + n ended at once by the
-second signal n.
+Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 the topology breaks what
+`topology --against` compares it with; 128 + n ended at once by the second signal n.
 
 Examples:
   tidemill demo                                  everything in one process, nothing to set up
@@ -151,10 +151,24 @@ pub struct ReplayArgs {
     pub json: bool,
 }
 
-/// Show the exchange's topology.
+/// Show the exchange's topology, or what an upgrade to it would break.
+///
+/// Save a description before an upgrade, as JSON, and compare the new release with it: state and
+/// records on their way are found again by the names of stores and internal topics.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  tidemill topology --format mermaid > topology.mmd")]
+#[command(after_help = "Exit codes with --against: 0 nothing breaks; 3 something does.\n\n\
+    Examples:\n  \
+    tidemill topology --format mermaid > topology.mmd\n  \
+    tidemill topology --format json > saved.json\n  \
+    tidemill topology --against saved.json")]
 pub struct TopologyArgs {
+    /// Compare with a saved description, as JSON or text, instead of showing the topology
+    ///
+    /// Prints a line a difference: `breaks` (state or records are lost or misread, or a start is
+    /// refused), `condition` (works if what the line says holds) or `safe`. Text tells names alone,
+    /// JSON layouts, formats and partitions too. With --format json the differences are JSON.
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
     /// How to show it
     #[arg(long, value_enum, default_value_t = TopologyForm::Text)]
     pub format: TopologyForm,

@@ -29,6 +29,11 @@ pub enum Failure {
         /// Why it failed.
         source: io::Error,
     },
+    /// An upgrade would lose something, as was printed: exit code 3.
+    #[error(
+        "the upgrade breaks what stands above; name what was renamed, or reset the application"
+    )]
+    Breaks,
     /// Anything else, already said in full: exit code 1.
     #[error("{0}")]
     Failed(String),
@@ -68,6 +73,7 @@ impl Failure {
         }
         match self {
             Self::Config(_) | Self::Setting { .. } => ExitCode::from(2),
+            Self::Breaks => ExitCode::from(3),
             Self::Io { .. } | Self::Failed(_) => ExitCode::FAILURE,
         }
     }

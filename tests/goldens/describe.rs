@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidemill::prelude::*;
-use tidemill_topology::graph::InternalTopicKind;
+use tidemill_topology::graph::{InternalTopicKind, NodeRole};
 
 /// What differs in one file.
 pub fn check(text: &str) -> Vec<String> {
@@ -116,7 +116,7 @@ fn topics(topology: &Topology, id: u32) -> BTreeMap<&'static str, Value> {
         .into_iter()
         .filter(|description| description.id == id)
         .flat_map(|description| description.nodes)
-        .filter(|node| node.kind == "sink")
+        .filter(|node| node.kind == NodeRole::Sink)
         .flat_map(|node| node.topics)
         .map(|name| full(&name, internal_names.contains(&name)))
         .collect();

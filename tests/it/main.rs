@@ -6,4 +6,5 @@ mod borders;
 mod exchange;
 mod goldens_files;
 mod replay;
+mod topology;
 mod windows;

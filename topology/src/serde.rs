@@ -70,6 +70,21 @@ pub trait Serde<T>: Send + Sync + 'static {
     fn partition_bytes<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
         bytes
     }
+
+    /// The format's name: descriptions show it, and an upgrade is warned where it is another one.
+    /// Without a name of its own it is that of the serde's type.
+    fn format_name(&self) -> String {
+        without_paths(std::any::type_name::<Self>())
+    }
+}
+
+/// A type's name without the modules that it and its arguments lie in, which may move.
+fn without_paths(name: &str) -> String {
+    let mut out = String::new();
+    for part in name.split_inclusive(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
+        out.push_str(part.rsplit_once("::").map_or(part, |(_, last)| last));
+    }
+    out
 }
 
 /// A serde shared by the nodes and stores that use it.
@@ -90,6 +105,9 @@ impl<T: 'static> Serde<T> for SerdeRef<T> {
     }
     fn partition_bytes<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
         (**self).partition_bytes(bytes)
+    }
+    fn format_name(&self) -> String {
+        (**self).format_name()
     }
 }
 
@@ -240,6 +258,9 @@ impl<T, S: Serde<T>> Serde<Option<T>> for Nullable<S> {
     fn null(&self) -> Option<Option<T>> {
         Some(None)
     }
+    fn format_name(&self) -> String {
+        format!("Nullable<{}>", self.0.format_name())
+    }
 }
 
 /// Takes no notice of what is there: reads anything as `()`, writes null.
@@ -303,6 +324,9 @@ impl<K: 'static, S: Serde<K>> Serde<Windowed<K>> for TimeWindowed<S> {
     fn partition_bytes<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
         &bytes[..bytes.len().saturating_sub(8)]
     }
+    fn format_name(&self) -> String {
+        format!("TimeWindowed<{}>", self.inner.format_name())
+    }
 }
 
 /// A key of a session as Kafka's `SessionWindowedSerializer` writes it: the key's bytes, then the
@@ -330,6 +354,9 @@ impl<K: 'static, S: Serde<K>> Serde<Windowed<K>> for SessionWindowed<S> {
     fn partition_bytes<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
         &bytes[..bytes.len().saturating_sub(16)]
     }
+    fn format_name(&self) -> String {
+        format!("SessionWindowed<{}>", self.0.format_name())
+    }
 }
 
 #[cfg(test)]
@@ -344,6 +371,14 @@ mod tests {
         assert_eq!(I64.deserialize(&out).unwrap(), 258);
         let short = I64.deserialize(&out[1..]).unwrap_err();
         assert_eq!(short.to_string(), "7 bytes where an i64 has 8");
+    }
+
+    #[test]
+    fn a_format_is_named_by_its_types_without_their_modules() {
+        let name = |serde: &dyn Serde<Option<Vec<String>>>| serde.format_name();
+        assert_eq!(name(&Nullable(Json::<Vec<String>>::new())), "Nullable<Json<Vec<String>>>");
+        let shared: SerdeRef<String> = Arc::new(Utf8);
+        assert_eq!(TimeWindowed::new(shared, 10).format_name(), "TimeWindowed<Utf8>");
     }
 
     #[test]

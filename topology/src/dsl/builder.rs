@@ -174,6 +174,7 @@ impl Plan {
                 graph.add_repartition_topic(RepartitionTopic {
                     name: internal.name.clone(),
                     partitions,
+                    formats: [key.format_name(), value.format_name()],
                 });
                 let checked = key.clone();
                 graph.add(

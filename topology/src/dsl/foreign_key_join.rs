@@ -392,6 +392,10 @@ where
 /// A topic between the two tasks.
 fn internal(name: &str, graph: &mut Graph) -> SinkTopic {
     let topic = SinkTopic { name: name.into(), internal: true };
-    graph.add_repartition_topic(RepartitionTopic { name: topic.name.clone(), partitions: None });
+    graph.add_repartition_topic(RepartitionTopic {
+        name: topic.name.clone(),
+        partitions: None,
+        formats: ["foreign-key join".to_owned(), "foreign-key join".to_owned()],
+    });
     topic
 }

@@ -237,6 +237,7 @@ impl<K: 'static, V: 'static> KGroupedTable<K, V> {
                 graph.add_repartition_topic(RepartitionTopic {
                     name: topic.name.clone(),
                     partitions: None,
+                    formats: [key.format_name(), value.format_name()],
                 });
                 let (target, k, v) = (topic.clone(), key.clone(), value.clone());
                 graph.add(

@@ -1,22 +1,86 @@
 //! A topology's description: as text like Kafka Streams' `describe()`, as JSON, and as Mermaid.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::graph::{NodeKind, Topology};
 use crate::node::SinkTopic;
+use crate::store::spec::StoreKind;
 
 /// What a topology consists of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// Its subtopologies, global ones included, by number.
     pub subtopologies: Vec<SubtopologyDescription>,
+    /// What lies in its stores and internal topics; `None` where it was read from text, which does
+    /// not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateDescription>,
+}
+
+/// What lies in a topology's stores and internal topics, and which topics belong together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateDescription {
+    /// Its stores.
+    pub stores: Vec<StoreDescription>,
+    /// Its repartition topics, by name.
+    pub repartition_topics: Vec<RepartitionDescription>,
+    /// Topics that must have as many partitions as each other.
+    pub copartitioned: BTreeSet<BTreeSet<String>>,
+}
+
+/// What a store keeps, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreDescription {
+    /// Its name.
+    pub name: String,
+    /// Its layout.
+    #[serde(flatten)]
+    pub kind: StoreKind,
+    /// The name of its keys' format.
+    pub key: String,
+    /// The name of its values' format.
+    pub value: String,
+    /// Whether it lies on disk.
+    pub persistent: bool,
+    /// Whether results are held back until the commit.
+    pub caching: bool,
+    /// The topic that it is logged to, without the application's id.
+    pub changelog: Option<String>,
+    /// Whether that is an input topic and not one of the application's own.
+    pub reuses_source: bool,
+}
+
+/// What lies in a repartition topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepartitionDescription {
+    /// Its name, without the application's id.
+    pub name: String,
+    /// The partitions that it was declared with, if it was.
+    pub partitions: Option<i32>,
+    /// The name of its keys' format.
+    pub key: String,
+    /// The name of its values' format.
+    pub value: String,
+}
+
+/// What a node is towards the outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeRole {
+    /// Reads topics.
+    Source,
+    /// Neither reads nor writes topics.
+    Processor,
+    /// Writes to a topic.
+    Sink,
 }
 
 /// What a subtopology consists of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubtopologyDescription {
     /// Its number.
     pub id: u32,
@@ -29,10 +93,10 @@ pub struct SubtopologyDescription {
 }
 
 /// A node and its neighbours.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeDescription {
-    /// `source`, `processor` or `sink`.
-    pub kind: &'static str,
+    /// Source, processor or sink.
+    pub kind: NodeRole,
     /// Its name.
     pub name: String,
     /// The topics that it reads or writes, without the application's id.
@@ -45,7 +109,7 @@ pub struct NodeDescription {
     pub successors: Vec<String>,
     /// How many nodes are below it, itself included.
     #[serde(skip)]
-    size: usize,
+    pub(super) size: usize,
 }
 
 impl Topology {
@@ -72,9 +136,9 @@ impl Topology {
                         topics.iter().map(|topic| topic.name.to_string()).collect()
                     };
                     let (kind, topics) = match &node.kind {
-                        NodeKind::Source { topics } => ("source", topic_names(topics)),
-                        NodeKind::Processor => ("processor", Vec::new()),
-                        NodeKind::Sink { topic } => ("sink", topic_names(topic.as_slice())),
+                        NodeKind::Source { topics } => (NodeRole::Source, topic_names(topics)),
+                        NodeKind::Processor => (NodeRole::Processor, Vec::new()),
+                        NodeKind::Sink { topic } => (NodeRole::Sink, topic_names(topic.as_slice())),
                     };
                     NodeDescription {
                         kind,
@@ -97,7 +161,39 @@ impl Topology {
                 stores,
             }
         });
-        Description { subtopologies: subtopologies.collect() }
+        Description { subtopologies: subtopologies.collect(), state: Some(self.describe_state()) }
+    }
+
+    fn describe_state(&self) -> StateDescription {
+        let stores = self.graph.stores.iter().map(|store| {
+            let [key, value] = store.formats.clone();
+            let spec = &store.spec;
+            StoreDescription {
+                name: spec.name.clone(),
+                kind: spec.kind,
+                key,
+                value,
+                persistent: spec.persistent,
+                caching: spec.caching,
+                changelog: spec.logged.then(|| Self::changelog(spec).name.to_string()),
+                reuses_source: spec.changelog_source.is_some(),
+            }
+        });
+        let repartition_topics = self.repartition_topics().map(|topic| {
+            let [key, value] = topic.formats.clone();
+            let (name, partitions) = (topic.name.to_string(), topic.partitions);
+            RepartitionDescription { name, partitions, key, value }
+        });
+        StateDescription {
+            stores: stores.collect(),
+            repartition_topics: repartition_topics.collect(),
+            copartitioned: self
+                .graph
+                .copartitioned
+                .iter()
+                .map(|group| group.iter().map(ToString::to_string).collect())
+                .collect(),
+        }
     }
 }
 
@@ -133,7 +229,7 @@ impl Description {
                 for topic in &node.topics {
                     let at = id("t", topic);
                     let _ = match node.kind {
-                        "source" => writeln!(out, "  {at}>\"{topic}\"] --> {own}"),
+                        NodeRole::Source => writeln!(out, "  {at}>\"{topic}\"] --> {own}"),
                         _ => writeln!(out, "  {own} --> {at}>\"{topic}\"]"),
                     };
                 }
@@ -164,13 +260,13 @@ impl fmt::Display for Description {
             writeln!(f, "  Sub-topology: {}{note}", subtopology.id)?;
             for node in &subtopology.nodes {
                 match node.kind {
-                    "source" => writeln!(
+                    NodeRole::Source => writeln!(
                         f,
                         "    Source: {} (topics: [{}])",
                         node.name,
                         node.topics.join(", ")
                     )?,
-                    "sink" => {
+                    NodeRole::Sink => {
                         let topic =
                             node.topics.first().map_or("chosen by each record", String::as_str);
                         writeln!(f, "    Sink: {} (topic: {topic})", node.name)?;
@@ -182,10 +278,10 @@ impl fmt::Display for Description {
                         node.stores.join(", ")
                     )?,
                 }
-                if node.kind != "sink" {
+                if node.kind != NodeRole::Sink {
                     writeln!(f, "      --> {}", list(&node.successors))?;
                 }
-                if node.kind != "source" {
+                if node.kind != NodeRole::Source {
                     writeln!(f, "      <-- {}", list(&node.predecessors))?;
                 }
             }

@@ -3,11 +3,17 @@
 //! The DSL builds a [`Graph`]; [`Topology`] is that graph checked, split into subtopologies and
 //! ready to make tasks. Names and numbering follow Kafka Streams (`InternalTopologyBuilder`).
 
+mod comparison;
 mod describe;
+mod description_text;
 mod partitions;
 mod topology;
 
-pub use describe::{Description, NodeDescription, SubtopologyDescription};
+pub use comparison::{Comparison, Difference, Effect};
+pub use describe::{
+    Description, NodeDescription, NodeRole, RepartitionDescription, StateDescription,
+    StoreDescription, SubtopologyDescription,
+};
 pub use partitions::PartitionError;
 pub use topology::{
     InternalTopic, InternalTopicKind, Subtopology, SubtopologyId, TaskId, Topology,
@@ -71,6 +77,8 @@ pub(crate) struct StoreSerdes<K, V> {
 pub struct Store {
     /// Its declaration.
     pub spec: StoreSpec,
+    /// The names of the formats of its keys and values.
+    pub(crate) formats: [String; 2],
     pub(crate) serdes: Arc<dyn Any + Send + Sync>,
 }
 
@@ -81,7 +89,8 @@ impl Store {
         key: SerdeRef<K>,
         value: SerdeRef<V>,
     ) -> Self {
-        Self { spec, serdes: Arc::new(StoreSerdes { key, value }) }
+        let formats = [key.format_name(), value.format_name()];
+        Self { spec, formats, serdes: Arc::new(StoreSerdes { key, value }) }
     }
 }
 
@@ -92,6 +101,8 @@ pub struct RepartitionTopic {
     pub name: Arc<str>,
     /// How many partitions; `None` to follow from its inputs.
     pub partitions: Option<i32>,
+    /// The names of the formats of its keys and values.
+    pub formats: [String; 2],
 }
 
 /// A physical graph under construction.

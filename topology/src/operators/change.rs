@@ -28,6 +28,9 @@ impl<V> Change<V> {
 pub(crate) struct ChangeSerde<V>(pub(crate) SerdeRef<V>);
 
 impl<V: 'static> Serde<Change<V>> for ChangeSerde<V> {
+    fn format_name(&self) -> String {
+        format!("Change<{}>", self.0.format_name())
+    }
     fn serialize(&self, change: &Change<V>, out: &mut Vec<u8>) -> SerdeResult {
         let form = match change {
             Change { old: Some(old), new: Some(new), .. } => {

@@ -15,10 +15,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 
 /// The byte layout of a store and of its changelog; see the [module](self).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum StoreKind {
     /// A value under a key.
@@ -178,6 +181,48 @@ impl StoreKind {
     #[must_use]
     pub fn has_timestamps(&self) -> bool {
         matches!(self, Self::TimestampedKeyValue | Self::TimestampedWindow { .. })
+    }
+
+    /// The kind's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::KeyValue => "key-value",
+            Self::TimestampedKeyValue => "timestamped-key-value",
+            Self::Window { .. } => "window",
+            Self::TimestampedWindow { .. } => "timestamped-window",
+            Self::Session { .. } => "session",
+            Self::Versioned { .. } => "versioned",
+        }
+    }
+
+    /// How long the windows of a windowed aggregate are, in ms, where all are of one length.
+    #[must_use]
+    pub fn window_ms(&self) -> Option<i64> {
+        match *self {
+            Self::TimestampedWindow { window_ms, .. } => Some(window_ms),
+            _ => None,
+        }
+    }
+
+    /// The length of a windowed store's segments, in ms.
+    #[must_use]
+    pub fn segment_ms(&self) -> Option<i64> {
+        match *self {
+            Self::Window { segment_ms, .. }
+            | Self::TimestampedWindow { segment_ms, .. }
+            | Self::Session { segment_ms, .. } => Some(segment_ms),
+            _ => None,
+        }
+    }
+
+    /// How long a versioned store keeps replaced versions, in ms.
+    #[must_use]
+    pub fn history_ms(&self) -> Option<i64> {
+        match *self {
+            Self::Versioned { history_ms } => Some(history_ms),
+            _ => None,
+        }
     }
 
     /// How long an entry of a windowed store lives, in ms; `None` for stores that keep all.
