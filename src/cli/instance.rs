@@ -63,6 +63,9 @@ impl Instance {
             .listen
             .map(|address| serve(config, address, &handle, runtime))
             .transpose()?;
+        if let Some(server) = &server {
+            handle.advertise(&server.address().to_string());
+        }
         Ok(Self { streams: handle, metrics, ended, server })
     }
 

@@ -298,6 +298,13 @@ static HTTP: &[Key] = &[
         "Where to serve HTTP; port 0 takes a free port and logs it; `off` serves nothing.",
     ),
     key(
+        "http.advertised",
+        Text,
+        Absent("the address that HTTP is served at"),
+        "The `host:port` under which other instances and clients reach this one's HTTP server, \
+         as `application.server` of Kafka Streams.",
+    ),
+    key(
         "http.allow.remote",
         Switch,
         Value("false"),

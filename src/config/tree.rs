@@ -120,6 +120,8 @@ pub struct ErrorsConfig {
 pub struct HttpConfig {
     /// `http.listen`; `None` is `off`.
     pub listen: Option<SocketAddr>,
+    /// `http.advertised`; `None`: where it listens.
+    pub advertised: Option<String>,
     /// `http.allow.remote`.
     pub allow_remote: bool,
     /// `http.token`.
@@ -420,6 +422,7 @@ impl HttpConfig {
     fn read(read: &mut Reader<'_>) -> Self {
         Self {
             listen: read.parsed("http.listen", key::parse_listen),
+            advertised: read.optional("http.advertised"),
             allow_remote: read.switch("http.allow.remote"),
             token: read.optional("http.token").map(Secret::new),
             max_connections: read.number("http.max.connections"),

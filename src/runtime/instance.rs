@@ -15,6 +15,7 @@ use tidemill_topology::handler::Handlers;
 use super::error::RuntimeError;
 use super::global::{GlobalStores, GlobalUpdater};
 use super::internal_topics;
+use super::membership::{MembersRole, MembersSettings, MembersTopic};
 use super::observe::{Phase, Shared};
 use super::plan::Plan;
 use super::query::StoreRequest;
@@ -53,6 +54,8 @@ pub struct Worker<C: Cluster> {
     pub thread: StreamThread<C>,
     /// Its updater, which ends when the thread is dropped.
     pub updater: StateUpdater<C>,
+    /// Ends this thread alone once it is set; wake the thread after setting it.
+    pub removed: Arc<AtomicBool>,
     /// Takes queries of the thread's stores; wake the thread after sending one.
     pub requests: Sender<StoreRequest>,
     /// Ends the thread's wait for records.
@@ -77,6 +80,9 @@ impl<C: Cluster> Instance<C> {
         let shared =
             Shared::new(&config.application_id, &instance_id, topology.clone(), clock.wall())?;
         shared.set_phase(Phase::Starting("the topics are not checked yet".to_owned()));
+        if let Some(host) = &config.http.advertised {
+            shared.advertise(host);
+        }
         Ok(Self {
             cluster,
             clock,
@@ -128,14 +134,13 @@ impl<C: Cluster> Instance<C> {
     /// When the topics do not fit the topology.
     pub fn prepare(&self) -> Result<Option<Plan>, RuntimeError> {
         let admin = self.cluster.admin()?;
-        let replication = Some(self.config.kafka.replication_factor).filter(|factor| *factor > 0);
         loop {
             match internal_topics::prepare(
                 &admin,
                 &self.clock,
                 &self.topology,
                 &self.config.application_id,
-                replication,
+                self.replication(),
                 self.handlers.dead_letter_topic.as_ref(),
             ) {
                 Ok(plan) => return Ok(Some(plan)),
@@ -153,6 +158,10 @@ impl<C: Cluster> Instance<C> {
             }
             self.clock.sleep(RETRY);
         }
+    }
+
+    fn replication(&self) -> Option<i32> {
+        Some(self.config.kafka.replication_factor).filter(|factor| *factor > 0)
     }
 
     /// Reads the global tables to their ends; `None` when there are none, or told to stop
@@ -201,6 +210,30 @@ impl<C: Cluster> Instance<C> {
         self.shared.client().set_rocksdb_memory(used as u64, limit as u64);
     }
 
+    /// The part that speaks with the other instances. It wants a thread of its own:
+    /// [`MembersRole::run`].
+    #[must_use]
+    pub fn members(&self) -> MembersRole<MembersTopic<C>> {
+        let settings = MembersSettings {
+            application_id: self.config.application_id.as_str().into(),
+            instance: self.instance_id.as_str().into(),
+            replication: self.replication(),
+        };
+        let shared = Arc::clone(&self.shared);
+        MembersRole {
+            membership: MembersTopic::new(self.cluster.clone(), settings, Arc::clone(&shared)),
+            shared,
+            stop: Arc::clone(&self.stop),
+            says_goodbye: self.config.instance_id.is_none(),
+        }
+    }
+
+    /// The name of a stream thread within the group; threads are numbered from 0.
+    #[must_use]
+    pub fn thread_name(&self, number: usize) -> String {
+        format!("{}-{number}", self.instance_id)
+    }
+
     /// The parts of a stream thread; threads are numbered from 0.
     ///
     /// # Errors
@@ -212,7 +245,7 @@ impl<C: Cluster> Instance<C> {
         globals: GlobalStores,
     ) -> Result<Worker<C>, RuntimeError> {
         let config = &self.config;
-        let name = format!("{}-{number}", self.instance_id);
+        let name = self.thread_name(number);
         let client_id: Arc<str> = format!("{}-{name}", config.application_id).into();
         let application_id: Arc<str> = config.application_id.as_str().into();
         let exactly_once = config.runtime.guarantee == ProcessingGuarantee::ExactlyOnce;
@@ -238,6 +271,7 @@ impl<C: Cluster> Instance<C> {
         let (work, work_in) = channel();
         let (done_out, done) = channel();
         let (requests_out, requests) = channel();
+        let removed = Arc::new(AtomicBool::new(false));
         let waker = consumer.waker();
         let wake = waker.clone();
         let updater = StateUpdater::<C>::new(
@@ -262,9 +296,15 @@ impl<C: Cluster> Instance<C> {
             self.shared.clone(),
             application_id,
             globals,
-            ThreadLinks { work, done, requests, stop: Arc::clone(&self.stop) },
+            ThreadLinks {
+                work,
+                done,
+                requests,
+                stop: Arc::clone(&self.stop),
+                removed: Arc::clone(&removed),
+            },
         );
-        Ok(Worker { name, thread, updater, requests: requests_out, waker })
+        Ok(Worker { name, thread, updater, removed, requests: requests_out, waker })
     }
 
     fn thread_config(&self, name: &str, producer: ProducerSettings) -> ThreadConfig {

@@ -52,6 +52,19 @@ pub fn prepare<A: Admin>(
     Ok(Plan::new(topology, application_id, &counts, &known))
 }
 
+/// Creates or checks one internal topic that no subtopology asks for.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn ensure_one<A: Admin>(
+    admin: &A,
+    clock: &Clock,
+    wanted: WantedTopic,
+    replication: Option<i32>,
+) -> Result<(), RuntimeError> {
+    ensure(admin, clock, &[wanted], replication, &mut Known::new())
+}
+
 fn sink_topics(topology: &Topology) -> Vec<String> {
     topology
         .nodes()

@@ -1,17 +1,20 @@
 //! The runtime: a topology at work on a Kafka cluster.
 //!
-//! Read in this order: [`streams`] and [`instance`] (an instance and its parts), [`plan`] and [`internal_topics`] (a topology on a
-//! cluster), [`stream_thread`] (the loop, the commit and rebalance protocols), [`active_task`] and
-//! [`collector`] (a record's way), [`restore`] (the restore protocol), [`error`] (what answers
-//! what), [`observe`] and [`query`] (what others see).
+//! Read in this order: [`streams`] and [`instance`] (an instance and its parts), [`plan`] and
+//! [`internal_topics`] (a topology on a cluster), [`stream_thread`] (the loop, the commit and
+//! rebalance protocols), [`active_task`] and [`collector`] (a record's way), [`restore`] (the
+//! restore protocol), [`error`] (what answers what), [`membership`] (what instances know of each
+//! other), [`observe`] and [`query`] (what others see).
 
 pub mod active_task;
 pub mod collector;
 pub mod commit_metadata;
+mod control;
 pub mod error;
 pub mod global;
 pub mod instance;
 pub mod internal_topics;
+pub mod membership;
 pub mod observe;
 pub mod plan;
 pub mod query;
@@ -20,4 +23,5 @@ pub mod stream_thread;
 pub mod streams;
 
 pub use error::{Reaction, RuntimeError};
+pub use membership::Member;
 pub use streams::{Streams, StreamsHandle, handlers};

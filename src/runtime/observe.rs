@@ -7,6 +7,7 @@ use tidemill_topology::graph::{TaskId, Topology};
 use tidemill_topology::time::Timestamp;
 
 use super::error::RuntimeError;
+use super::membership::{HeldTask, MembersView};
 use crate::metrics::{ClientMetrics, Format, Metrics, StoreMetrics};
 use crate::status::{
     InstanceState, InstanceStatus, Introspect, Query, QueryError, RestoreStatus, TaskState,
@@ -21,12 +22,15 @@ pub struct Shared {
     topology: Topology,
     /// The registry of all series.
     pub metrics: Metrics,
+    /// What is known of all instances.
+    pub members: MembersView,
     seen: Mutex<Seen>,
 }
 
 #[derive(Default)]
 struct Seen {
     phase: Phase,
+    host: Option<String>,
     threads: BTreeMap<String, ThreadView>,
     restores: HashMap<(TaskId, String), RestoreStatus>,
     stores: HashMap<(TaskId, String), Arc<StoreMetrics>>,
@@ -77,6 +81,7 @@ impl Shared {
             started_at_ms: started_at.millis(),
             topology,
             metrics,
+            members: MembersView::new(instance_id),
             seen: Mutex::default(),
         }))
     }
@@ -84,6 +89,42 @@ impl Shared {
     /// The instance's own series.
     pub fn client(&self) -> &ClientMetrics {
         self.metrics.client()
+    }
+
+    /// The instance's id.
+    #[must_use]
+    pub fn instance_id(&self) -> &str {
+        &self.instance_id
+    }
+
+    /// When the process started, in milliseconds since 1970.
+    #[must_use]
+    pub fn started_at_ms(&self) -> i64 {
+        self.started_at_ms
+    }
+
+    /// Under which address other instances and clients reach its HTTP server.
+    #[must_use]
+    pub fn host(&self) -> Option<String> {
+        self.seen().host.clone()
+    }
+
+    /// Says what [`host`](Self::host) is; the first word counts, which is the configuration's.
+    pub fn advertise(&self, host: &str) {
+        self.seen().host.get_or_insert_with(|| host.to_owned());
+    }
+
+    /// The tasks that its threads were assigned.
+    #[must_use]
+    pub fn held_tasks(&self) -> BTreeMap<TaskId, HeldTask> {
+        let seen = self.seen();
+        let tasks = seen.threads.values().flat_map(|thread| &thread.tasks);
+        let held = tasks.filter_map(|task| {
+            let held =
+                HeldTask { state: task.state.word().to_owned(), thread: task.thread.clone() };
+            Some((task.id.parse().ok()?, held))
+        });
+        held.collect()
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -104,6 +145,12 @@ impl Shared {
         let write_sets = seen.threads.values().map(|thread| thread.write_set_bytes).sum();
         drop(seen);
         self.client().set_write_set_bytes(write_sets);
+        self.client().set_ready(self.status().ready);
+    }
+
+    /// Forgets a thread that was removed.
+    pub fn forget_thread(&self, name: &str) {
+        self.seen().threads.remove(name);
         self.client().set_ready(self.status().ready);
     }
 

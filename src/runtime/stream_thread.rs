@@ -98,6 +98,15 @@ pub struct ThreadLinks {
     pub requests: Receiver<StoreRequest>,
     /// Set when the instance is told to stop.
     pub stop: Arc<AtomicBool>,
+    /// Set when this thread alone is to end, and others are to have its tasks.
+    pub removed: Arc<AtomicBool>,
+}
+
+impl ThreadLinks {
+    /// Whether the thread is to end.
+    fn must_end(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.removed.load(Ordering::Relaxed)
+    }
 }
 
 /// Whether the loop goes on.
@@ -255,7 +264,7 @@ impl<C: Cluster> StreamThread<C> {
     /// # Errors
     /// Whatever went wrong; [`react`](Self::react) answers it.
     pub fn run_once(&mut self) -> Result<Turn, RuntimeError> {
-        if self.links.stop.load(Ordering::Relaxed) {
+        if self.links.must_end() {
             return Ok(Turn::Stop);
         }
         self.poll();
@@ -472,8 +481,10 @@ impl<C: Cluster> StreamThread<C> {
     fn leave(mut self) {
         self.publish();
         let limit = Duration::from_secs(5);
-        let Self { consumer, config, .. } = self;
-        let closed = consumer.close(limit, config.leave_group);
+        let Self { consumer, config, links, .. } = self;
+        // A thread that was removed does not come back, whatever its instance promises.
+        let leaves = config.leave_group || links.removed.load(Ordering::Relaxed);
+        let closed = consumer.close(limit, leaves);
         if let Err(error) = closed {
             tracing::warn!(thread = config.name, %error, "closing the consumer");
         }

@@ -1,9 +1,8 @@
-//! An instance: prepares the topics, runs the stream threads, and stops them.
+//! A running instance, and the handle by which others stop it, show it and ask its stores.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -11,18 +10,15 @@ use tidemill_topology::graph::Topology;
 use tidemill_topology::handler::{HandlerDecision, Handlers};
 use tidemill_topology::node::SinkTopic;
 
+use super::control::{Control, Links, Order};
 use super::error::RuntimeError;
-use super::global::GlobalStores;
-use super::instance::{Instance, Worker};
+use super::instance::Instance;
+use super::membership::Member;
 use super::observe::{Phase, Shared};
-use super::plan::Plan;
 use super::query::{ANSWER_WITHIN, Entries, StoreRequest};
 use crate::config::{Config, HandlerChoice};
-use crate::kafka::{Cluster, KafkaError, Librdkafka, Waker};
+use crate::kafka::{Cluster, Librdkafka};
 use crate::status::{Introspect, QueryError};
-
-/// How often the control thread looks after memory and old state.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// A running instance of a topology.
 ///
@@ -54,26 +50,6 @@ pub struct Streams {
     control: JoinHandle<Result<(), RuntimeError>>,
 }
 
-/// What reaches into the instance from outside.
-#[derive(Default)]
-struct Links {
-    stop: Arc<AtomicBool>,
-    threads: Mutex<Vec<ThreadHandle>>,
-}
-
-struct ThreadHandle {
-    requests: Sender<StoreRequest>,
-    wake: Box<dyn Fn() + Send>,
-}
-
-impl Links {
-    fn wake_all(&self) {
-        for thread in &*self.threads.lock().unwrap_or_else(PoisonError::into_inner) {
-            (thread.wake)();
-        }
-    }
-}
-
 /// Handles a running instance from other threads: stops it, shows it, asks its stores.
 #[derive(Clone)]
 pub struct StreamsHandle {
@@ -87,6 +63,34 @@ impl StreamsHandle {
         self.links.stop.store(true, Ordering::Relaxed);
         self.shared.set_phase(Phase::Stopping);
         self.links.wake_all();
+    }
+
+    /// Starts one more stream thread, which joins the group and gets its share of the tasks. Its
+    /// name; `None` when the instance does not run (yet, or any more).
+    #[must_use]
+    pub fn add_thread(&self) -> Option<String> {
+        self.links.order(Order::Add)
+    }
+
+    /// Ends the stream thread that was started last: it commits, closes its tasks and leaves the
+    /// group, which gives them to others. Waits until it is gone and says which it was; `None` when
+    /// only one is left, or the instance does not run.
+    #[must_use]
+    pub fn remove_thread(&self) -> Option<String> {
+        self.links.order(Order::Remove)
+    }
+
+    /// All instances of the application that are known, this one among them: their addresses, their
+    /// tasks, and the copies that they keep.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        self.shared.members.members(Instant::now())
+    }
+
+    /// Says under which address (`host:port`) this instance's HTTP server is reached; others learn
+    /// of it. An address that is configured as `http.advertised` stays.
+    pub fn advertise(&self, host: &str) {
+        self.shared.advertise(host);
     }
 
     /// What the instance shows of itself.
@@ -183,8 +187,8 @@ impl Streams {
     ) -> Result<Self, RuntimeError> {
         let instance = Instance::new(cluster, topology, config, handlers)?;
         let shared = Arc::clone(instance.shared());
-        let links = Arc::new(Links { stop: Arc::clone(instance.stop()), ..Links::default() });
-        let control = Control { instance, links: Arc::clone(&links) };
+        let links = Arc::new(Links::new(instance.stop()));
+        let control = Control::new(instance, Arc::clone(&links));
         let control =
             Builder::new().name("tidemill-control".to_owned()).spawn(move || control.run());
         let control = control
@@ -255,105 +259,4 @@ pub fn handlers(config: &Config) -> Handlers {
             .as_ref()
             .map(|topic| SinkTopic { name: topic.as_str().into(), internal: false }),
     }
-}
-
-/// The control thread: starts the others and watches them.
-struct Control<C> {
-    instance: Instance<C>,
-    links: Arc<Links>,
-}
-
-type ThreadJoin = (String, JoinHandle<Result<(), RuntimeError>>);
-
-impl<C: Cluster> Control<C> {
-    fn run(self) -> Result<(), RuntimeError> {
-        let result = self.run_threads();
-        if let Err(error) = &result {
-            self.instance.shared().set_phase(Phase::Failed(error.to_string()));
-        }
-        result
-    }
-
-    fn run_threads(&self) -> Result<(), RuntimeError> {
-        let instance = &self.instance;
-        let Some(plan) = instance.prepare()? else { return Ok(()) };
-        let plan = Arc::new(plan);
-        let updater = instance.read_globals()?;
-        if instance.is_stopping() {
-            return Ok(());
-        }
-        let mut threads = Vec::new();
-        let mut globals = GlobalStores::default();
-        if let Some(updater) = updater {
-            globals = updater.stores();
-            let stop = Arc::clone(instance.stop());
-            let name = "global".to_owned();
-            threads.push((name.clone(), spawn(name, move || updater.run(&stop))?));
-        }
-        for number in 0..instance.config().runtime.threads {
-            threads.push(self.start_thread(number, &plan, globals.clone())?);
-        }
-        if !instance.is_stopping() {
-            instance.shared().set_phase(Phase::Running);
-        }
-        instance.shared().client().set_threads(threads.len());
-        self.watch(threads)
-    }
-
-    fn start_thread(
-        &self,
-        number: usize,
-        plan: &Arc<Plan>,
-        globals: GlobalStores,
-    ) -> Result<ThreadJoin, RuntimeError> {
-        let worker = self.instance.worker(number, plan, globals)?;
-        let Worker { name, thread, updater, requests, waker } = worker;
-        spawn(format!("restore-{number}"), move || updater.run())?;
-        let handle = ThreadHandle { requests, wake: Box::new(move || waker.wake()) };
-        self.links.threads.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
-        Ok((name, spawn(format!("stream-{number}"), move || thread.run())?))
-    }
-
-    /// Waits for the threads; when one fails, the others are told to stop.
-    fn watch(&self, mut threads: Vec<ThreadJoin>) -> Result<(), RuntimeError> {
-        let mut result = Ok(());
-        let mut looked: Option<Instant> = None;
-        while !threads.is_empty() {
-            let Some(at) = threads.iter().position(|(_, thread)| thread.is_finished()) else {
-                if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
-                    looked = Some(Instant::now());
-                    self.instance.clean_up();
-                    self.instance.publish_memory();
-                }
-                std::thread::sleep(Duration::from_millis(20));
-                continue;
-            };
-            let (name, thread) = threads.swap_remove(at);
-            let ended = thread.join().unwrap_or(Err(RuntimeError::ThreadDied(name)));
-            self.instance.shared().client().set_threads(threads.len());
-            if let Err(error) = ended {
-                self.instance.stop().store(true, Ordering::Relaxed);
-                self.links.wake_all();
-                result = result.and(Err(error));
-            }
-        }
-        result
-    }
-}
-
-fn spawn<T: Send + 'static>(
-    name: String,
-    run: impl FnOnce() -> T + Send + 'static,
-) -> Result<JoinHandle<T>, RuntimeError> {
-    let text = name.clone();
-    Builder::new().name(name).spawn(run).map_err(|error| {
-        let cause = KafkaError::new(
-            crate::kafka::ErrorClass::Other,
-            "spawn",
-            "start a thread",
-            error.to_string(),
-        );
-        tracing::error!(thread = text, %cause, "cannot start a thread");
-        RuntimeError::ThreadDied(text)
-    })
 }

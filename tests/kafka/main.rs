@@ -6,3 +6,4 @@
 mod adapter;
 mod cluster;
 mod exchange;
+mod instances;

@@ -12,7 +12,6 @@
 //! crash after 5 replays the changelogs from the engines' positions.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tidemill_state::Position;
@@ -184,7 +183,7 @@ impl<C: Cluster> StreamThread<C> {
     /// How long calls with an open outcome are repeated: not long when told to stop, as what is
     /// not committed is aborted and done again at the next start.
     fn patience(&self) -> Duration {
-        if self.links.stop.load(Ordering::Relaxed) { CALL } else { PATIENCE }
+        if self.links.must_end() { CALL } else { PATIENCE }
     }
 
     pub(super) fn delivery_error(&mut self) -> Option<RuntimeError> {
@@ -270,7 +269,7 @@ impl<C: Cluster> StreamThread<C> {
             match self.collector.producer().init_transactions(CALL) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.class().is_retriable() => {
-                    if self.links.stop.load(Ordering::Relaxed) {
+                    if self.links.must_end() {
                         return Ok(());
                     }
                     tracing::warn!(thread = self.config.name, %error, "the transaction coordinator cannot be reached; trying on");

@@ -1,0 +1,275 @@
+//! The control thread of an instance: starts the others, watches them, adds and removes some.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::error::RuntimeError;
+use super::global::GlobalStores;
+use super::instance::{Instance, Worker};
+use super::observe::Phase;
+use super::plan::Plan;
+use super::query::StoreRequest;
+use crate::kafka::{Cluster, KafkaError, Waker};
+
+/// How often the control thread looks after memory and old state.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What reaches into the instance from outside.
+pub(super) struct Links {
+    /// Tells all threads to stop once it is set.
+    pub stop: Arc<AtomicBool>,
+    /// The stream threads, in the order in which they were started.
+    pub threads: Mutex<Vec<ThreadHandle>>,
+    orders: Mutex<Orders>,
+}
+
+/// What the control thread is asked to do with its threads.
+#[derive(Default)]
+struct Orders {
+    waiting: VecDeque<Order>,
+    /// Set once nobody carries them out any more.
+    is_closed: bool,
+}
+
+/// A wish to change the number of stream threads, and where its outcome goes: a thread's name.
+pub(super) enum Order {
+    /// One more.
+    Add(Sender<String>),
+    /// One fewer.
+    Remove(Sender<String>),
+}
+
+/// A stream thread, as others reach it.
+pub(super) struct ThreadHandle {
+    name: String,
+    /// Set when this thread alone is to end.
+    removed: Arc<AtomicBool>,
+    /// Takes queries of its stores.
+    pub requests: Sender<StoreRequest>,
+    /// Ends its wait for records.
+    pub wake: Box<dyn Fn() + Send>,
+}
+
+impl Links {
+    /// Of an instance that `stop` stops.
+    pub fn new(stop: &Arc<AtomicBool>) -> Self {
+        Self { stop: Arc::clone(stop), threads: Mutex::default(), orders: Mutex::default() }
+    }
+
+    /// Ends every stream thread's wait.
+    pub fn wake_all(&self) {
+        for thread in &*self.threads.lock().unwrap_or_else(PoisonError::into_inner) {
+            (thread.wake)();
+        }
+    }
+
+    /// Asks for a change, and waits for its outcome; `None` when nobody carries it out.
+    pub fn order(&self, order: fn(Sender<String>) -> Order) -> Option<String> {
+        let (answer, answered) = channel();
+        {
+            let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+            if orders.is_closed {
+                return None;
+            }
+            orders.waiting.push_back(order(answer));
+        }
+        answered.recv().ok()
+    }
+
+    fn next_order(&self) -> Option<Order> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).waiting.pop_front()
+    }
+
+    /// Drops what was asked and not carried out: whoever waits for it hears so.
+    fn close_orders(&self) {
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        *orders = Orders { waiting: VecDeque::new(), is_closed: true };
+    }
+
+    /// A thread has ended that was told to.
+    fn forget(&self, name: &str) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.retain(|thread| thread.name != name);
+    }
+
+    /// Tells the thread that was started last to end, unless it is the only one. Its name.
+    fn tell_last_to_end(&self) -> Option<String> {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut staying = threads.iter().filter(|thread| !thread.removed.load(Ordering::Relaxed));
+        let (last, another) = (staying.next_back()?, staying.next_back());
+        another?;
+        last.removed.store(true, Ordering::Relaxed);
+        (last.wake)();
+        Some(last.name.clone())
+    }
+
+    /// The smallest number whose thread does not exist.
+    fn free_number(&self, name: impl Fn(usize) -> String) -> usize {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = |number: &usize| threads.iter().all(|thread| thread.name != name(*number));
+        // There is one number more than threads, so one of them is free.
+        (0..=threads.len()).find(is_free).unwrap_or(threads.len())
+    }
+}
+
+/// The control thread: starts the others and watches them.
+pub(super) struct Control<C> {
+    instance: Instance<C>,
+    links: Arc<Links>,
+}
+
+type ThreadJoin = (String, JoinHandle<Result<(), RuntimeError>>);
+
+impl<C: Cluster> Control<C> {
+    /// Of an instance none of whose threads runs yet.
+    pub fn new(instance: Instance<C>, links: Arc<Links>) -> Self {
+        Self { instance, links }
+    }
+
+    /// Runs the instance to its end.
+    pub fn run(self) -> Result<(), RuntimeError> {
+        let result = self.run_parts();
+        self.links.close_orders();
+        if let Err(error) = &result {
+            self.instance.shared().set_phase(Phase::Failed(error.to_string()));
+        }
+        result
+    }
+
+    fn run_parts(&self) -> Result<(), RuntimeError> {
+        let Some(plan) = self.instance.prepare()? else { return Ok(()) };
+        let members = self.start_members()?;
+        let result = self.run_threads(&Arc::new(plan));
+        self.instance.stop().store(true, Ordering::Relaxed);
+        let ended = members.join().unwrap_or(Err(RuntimeError::ThreadDied("members".to_owned())));
+        result.and(ended)
+    }
+
+    /// Starts the thread that speaks with the other instances. When it fails, the instance stops.
+    fn start_members(&self) -> Result<JoinHandle<Result<(), RuntimeError>>, RuntimeError> {
+        let role = self.instance.members();
+        let links = Arc::clone(&self.links);
+        spawn("members".to_owned(), move || {
+            let result = role.run();
+            if result.is_err() {
+                links.stop.store(true, Ordering::Relaxed);
+                links.wake_all();
+            }
+            result
+        })
+    }
+
+    fn run_threads(&self, plan: &Arc<Plan>) -> Result<(), RuntimeError> {
+        let instance = &self.instance;
+        let updater = instance.read_globals()?;
+        if instance.is_stopping() {
+            return Ok(());
+        }
+        let mut threads = Vec::new();
+        let mut globals = GlobalStores::default();
+        if let Some(updater) = updater {
+            globals = updater.stores();
+            let stop = Arc::clone(instance.stop());
+            let name = "global".to_owned();
+            threads.push((name.clone(), spawn(name, move || updater.run(&stop))?));
+        }
+        for number in 0..instance.config().runtime.threads {
+            threads.push(self.start_thread(number, plan, globals.clone())?);
+        }
+        if !instance.is_stopping() {
+            instance.shared().set_phase(Phase::Running);
+        }
+        instance.shared().client().set_threads(threads.len());
+        self.watch(threads, plan, &globals)
+    }
+
+    fn start_thread(
+        &self,
+        number: usize,
+        plan: &Arc<Plan>,
+        globals: GlobalStores,
+    ) -> Result<ThreadJoin, RuntimeError> {
+        let worker = self.instance.worker(number, plan, globals)?;
+        let Worker { name, thread, updater, requests, removed, waker } = worker;
+        spawn(format!("restore-{number}"), move || updater.run())?;
+        let wake = Box::new(move || waker.wake());
+        let handle = ThreadHandle { name: name.clone(), removed, requests, wake };
+        self.links.threads.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
+        Ok((name, spawn(format!("stream-{number}"), move || thread.run())?))
+    }
+
+    /// Waits for the threads; when one fails, the others are told to stop.
+    fn watch(
+        &self,
+        mut threads: Vec<ThreadJoin>,
+        plan: &Arc<Plan>,
+        globals: &GlobalStores,
+    ) -> Result<(), RuntimeError> {
+        let mut result = Ok(());
+        let mut looked: Option<Instant> = None;
+        let mut leaving: Vec<(String, Sender<String>)> = Vec::new();
+        while !threads.is_empty() {
+            match self.links.next_order() {
+                // Dropped: no thread comes or goes while all of them end.
+                Some(_) if self.instance.is_stopping() => {}
+                Some(Order::Add(answer)) => {
+                    let number = self.links.free_number(|number| self.instance.thread_name(number));
+                    let started = self.start_thread(number, plan, globals.clone())?;
+                    // Whoever asked may have given up.
+                    let _ = answer.send(started.0.clone());
+                    threads.push(started);
+                    self.instance.shared().client().set_threads(threads.len());
+                }
+                Some(Order::Remove(answer)) => {
+                    leaving.extend(self.links.tell_last_to_end().map(|name| (name, answer)));
+                }
+                None => {}
+            }
+            let Some(at) = threads.iter().position(|(_, thread)| thread.is_finished()) else {
+                if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+                    looked = Some(Instant::now());
+                    self.instance.clean_up();
+                    self.instance.publish_memory();
+                }
+                std::thread::sleep(Duration::from_millis(20));
+                continue;
+            };
+            let (name, thread) = threads.swap_remove(at);
+            let ended = thread.join().unwrap_or(Err(RuntimeError::ThreadDied(name.clone())));
+            self.instance.shared().client().set_threads(threads.len());
+            if let Some(at) = leaving.iter().position(|(leaving, _)| *leaving == name) {
+                let (name, answer) = leaving.swap_remove(at);
+                self.links.forget(&name);
+                self.instance.shared().forget_thread(&name);
+                let _ = answer.send(name);
+            }
+            if let Err(error) = ended {
+                self.instance.stop().store(true, Ordering::Relaxed);
+                self.links.wake_all();
+                result = result.and(Err(error));
+            }
+        }
+        result
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: String,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, RuntimeError> {
+    let text = name.clone();
+    Builder::new().name(name).spawn(run).map_err(|error| {
+        let cause = KafkaError::new(
+            crate::kafka::ErrorClass::Other,
+            "spawn",
+            "start a thread",
+            error.to_string(),
+        );
+        tracing::error!(thread = text, %cause, "cannot start a thread");
+        RuntimeError::ThreadDied(text)
+    })
+}

@@ -1,0 +1,52 @@
+//! The thread of an instance that speaks with the others, outside of the record path.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::Membership;
+use super::record::MemberRecord;
+use crate::runtime::error::RuntimeError;
+use crate::runtime::observe::Shared;
+
+/// How long others are listened to before this instance looks for news of its own.
+const TURN: Duration = Duration::from_millis(50);
+
+/// Tells others what this instance holds, and hears what they hold, until told to stop.
+pub struct MembersRole<M> {
+    /// The way to the others.
+    pub membership: M,
+    /// What this instance shows of itself.
+    pub shared: Arc<Shared>,
+    /// Set when the instance is told to stop.
+    pub stop: Arc<AtomicBool>,
+    /// Whether it says that it is gone when it stops. One that promises to come back does not.
+    pub says_goodbye: bool,
+}
+
+impl<M: Membership> MembersRole<M> {
+    /// Runs until told to stop.
+    ///
+    /// # Errors
+    /// When the cluster refuses it for good.
+    pub fn run(mut self) -> Result<(), RuntimeError> {
+        while !self.stop.load(Ordering::Relaxed) {
+            self.run_once(TURN)?;
+        }
+        if self.says_goodbye {
+            self.membership.leave();
+        }
+        Ok(())
+    }
+
+    /// One turn; waits up to `wait` for what others say.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_once(&mut self, wait: Duration) -> Result<(), RuntimeError> {
+        let mut own = MemberRecord::new(self.shared.instance_id(), self.shared.started_at_ms());
+        own.host = self.shared.host();
+        own.tasks = self.shared.held_tasks();
+        self.membership.turn(&own, wait)
+    }
+}
