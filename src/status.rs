@@ -55,6 +55,24 @@ pub enum InstanceState {
     Failed,
 }
 
+impl InstanceState {
+    /// Every state, in the order of an instance's life.
+    pub const ALL: [Self; 5] =
+        [Self::Starting, Self::Rebalancing, Self::Running, Self::Stopping, Self::Failed];
+
+    /// The state as one word, as JSON and metrics have it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Rebalancing => "rebalancing",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// A task and all there is to know about it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TaskStatus {
@@ -240,6 +258,9 @@ mod tests {
     #[test]
     fn a_state_is_the_same_word_in_json_and_in_metrics() {
         for state in TaskState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.word());
+        }
+        for state in InstanceState::ALL {
             assert_eq!(serde_json::to_value(state).unwrap(), state.word());
         }
     }

@@ -1,6 +1,6 @@
 //! Each layer of a record's journey alone, so that a regression names its layer.
 //!
-//! `records` and `matching` are pure, `operators` and `state` write to a temporary folder, `kafka` starts a real
+//! `records`, `matching` and `metrics` are pure, `operators` and `state` write to a temporary folder, `kafka` starts a real
 //! broker. `cargo bench --bench layers -- <part of a name>` runs some of them.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot be set up has failed")]
@@ -8,6 +8,7 @@
 
 mod kafka;
 mod matching;
+mod metrics;
 mod operators;
 mod records;
 mod state;
@@ -26,6 +27,8 @@ criterion_group!(
     state::get_and_put,
     state::commit,
     state::restore,
+    metrics::scrape,
+    metrics::count,
     kafka::consume_and_produce
 );
 criterion_main!(layers);

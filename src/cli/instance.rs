@@ -7,11 +7,12 @@ use std::sync::Arc;
 use serde_json::Value;
 use tidemill::config::Config;
 use tidemill::exchange::{
-    AssetDepth, BOOKS, ExchangeCounts, MetricsSlot, exchange_handlers, exchange_topology,
+    AssetDepth, BOOKS, BookSummary, ExchangeCounts, MetricsSlot, Price, exchange_handlers,
+    exchange_topology,
 };
 use tidemill::http::Server;
 use tidemill::kafka::Cluster;
-use tidemill::metrics::{ExchangeMetrics, LocalTrading};
+use tidemill::metrics::{BookSize, ExchangeMetrics, LocalTrading};
 use tidemill::runtime::{RuntimeError, Streams, StreamsHandle, handlers};
 use tidemill::status::{InstanceStatus, Introspect, Query, QueryError, TopologyFormat};
 use tidemill_topology::store::bytes::prefix_end;
@@ -128,6 +129,16 @@ impl ExchangeCounts for Published {
 
     fn resting(&self, change: i64) {
         self.0.add_resting(change);
+    }
+
+    fn books(&self, source: u64, books: &[BookSummary]) {
+        let sizes = books.iter().map(|book| BookSize {
+            asset: book.asset_id.to_string(),
+            orders: book.orders as u64,
+            depth_shares: book.depth_shares,
+            best_price: book.best_price.map(|price| price.map_or(0.0, Price::to_f64)),
+        });
+        self.0.set_books(source, sizes.collect());
     }
 }
 

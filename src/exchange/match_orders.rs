@@ -56,6 +56,7 @@ impl MatchOrders {
     fn publish(&mut self) {
         let resting = self.engine.books().iter().map(super::book::Book::len).sum();
         self.tally.publish(resting);
+        self.tally.publish_books(self.engine.books().iter());
     }
 }
 
@@ -96,6 +97,7 @@ impl Processor<CompactString, JudgedOrder> for MatchOrders {
         self.publish();
         // The books leave this instance with their task.
         self.tally.publish(0);
+        self.tally.publish_books(std::iter::empty());
     }
 }
 

@@ -64,7 +64,7 @@ pub use order_layout::{decode_order, encode_order};
 pub use position::{Holding, Position, PositionChange, Turnover};
 pub use price::{Amount, Price, PriceError};
 pub use serdes::{OrderJson, OrderLayout, Text};
-pub use tally::{ExchangeCounts, MetricsSlot};
+pub use tally::{BookSummary, ExchangeCounts, MetricsSlot};
 pub use topology::{BOOKS, exchange_handlers, exchange_topology};
 pub use trade::{Fill, Party, Trade};
 pub use update::{OrderUpdate, Outcome, Reason, Status};

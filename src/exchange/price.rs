@@ -57,6 +57,17 @@ impl Price {
         self.0
     }
 
+    /// The nearest floating-point number, for charts.
+    ///
+    /// ```
+    /// use tidemill::exchange::Price;
+    /// assert_eq!(Price::from_units(150_000_000).to_f64(), 1.5);
+    /// ```
+    #[must_use]
+    pub fn to_f64(self) -> f64 {
+        self.0 as f64 / SCALE as f64
+    }
+
     /// Whether the price is above zero.
     #[must_use]
     pub const fn is_positive(self) -> bool {

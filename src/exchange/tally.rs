@@ -1,8 +1,13 @@
 //! [`Tally`]: what a node of the exchange counts, in plain integers until it is published.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::order::Action;
+use compact_str::CompactString;
+
+use super::book::Book;
+use super::order::{Action, Side};
+use super::price::Price;
 use super::trade::Fill;
 use super::update::{Reason, Status};
 
@@ -15,6 +20,39 @@ pub trait ExchangeCounts: Send + Sync {
     fn orders(&self, action: &str, outcome: &str, orders: u64);
     /// So many orders more, or fewer, rest in the books of a task.
     fn resting(&self, change: i64);
+    /// The largest books of a task, in place of those it named before; none when it ends. `source`
+    /// stands for the task, and an asset's book has one.
+    fn books(&self, source: u64, books: &[BookSummary]);
+}
+
+/// A book in a few numbers. Sides are buyers, then sellers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BookSummary {
+    /// What is traded.
+    pub asset_id: CompactString,
+    /// Resting orders of both sides.
+    pub orders: usize,
+    /// Open shares at the [best prices](DEPTH_LEVELS) of each side.
+    pub depth_shares: [u64; 2],
+    /// The best price of each side; `None` where nobody waits.
+    pub best_price: [Option<Price>; 2],
+}
+
+/// How many prices of a side count as its depth.
+pub const DEPTH_LEVELS: usize = 10;
+
+impl BookSummary {
+    fn new(book: &Book) -> Self {
+        let of = |side| book.depth(side).take(DEPTH_LEVELS);
+        let shares = |side| of(side).map(|level| level.shares).sum::<i128>();
+        let sides = [Side::Buy, Side::Sell];
+        Self {
+            asset_id: book.asset_id().into(),
+            orders: book.len(),
+            depth_shares: sides.map(|side| u64::try_from(shares(side)).unwrap_or(u64::MAX)),
+            best_price: sides.map(|side| of(side).next().map(|level| level.price)),
+        }
+    }
 }
 
 /// Where the exchange publishes what it counts. It may be filled after the exchange started, as the
@@ -23,6 +61,12 @@ pub type MetricsSlot = Arc<OnceLock<Box<dyn ExchangeCounts>>>;
 
 /// How often a tally is published, in milliseconds.
 pub(super) const PUBLISH_INTERVAL_MS: i64 = 1_000;
+
+/// How many books a task names.
+const NAMED_BOOKS: usize = 10;
+
+/// The next task's number.
+static NEXT_SOURCE: AtomicU64 = AtomicU64::new(0);
 
 const OUTCOMES: usize = Status::ALL.len() + Reason::ALL.len();
 
@@ -35,11 +79,13 @@ pub(super) struct Tally {
     orders: [[u64; OUTCOMES]; Action::ALL.len()],
     /// What this node last added to the gauge of resting orders.
     resting: i64,
+    source: u64,
 }
 
 impl Tally {
     pub(super) fn new(metrics: MetricsSlot) -> Self {
-        Self { metrics, trades: 0, shares: 0, orders: [[0; OUTCOMES]; _], resting: 0 }
+        let source = NEXT_SOURCE.fetch_add(1, Ordering::Relaxed);
+        Self { metrics, trades: 0, shares: 0, orders: [[0; OUTCOMES]; _], resting: 0, source }
     }
 
     /// Counts a trade.
@@ -76,5 +122,19 @@ impl Tally {
         let resting = i64::try_from(resting).unwrap_or(i64::MAX);
         metrics.resting(resting - self.resting);
         self.resting = resting;
+    }
+
+    /// Names the largest of this node's books.
+    pub(super) fn publish_books<'b>(&self, books: impl Iterator<Item = &'b Book>) {
+        let Some(metrics) = self.metrics.get() else {
+            return;
+        };
+        let mut largest: Vec<&Book> = books.filter(|book| !book.is_empty()).collect();
+        largest.sort_unstable_by(|one, other| {
+            other.len().cmp(&one.len()).then_with(|| one.asset_id().cmp(other.asset_id()))
+        });
+        largest.truncate(NAMED_BOOKS);
+        let summaries: Vec<_> = largest.into_iter().map(BookSummary::new).collect();
+        metrics.books(self.source, &summaries);
     }
 }

@@ -16,6 +16,7 @@ use super::partition::{
     Committed, EndOffset, Isolation, Offset, OffsetSpec, Slot, StartAt, TopicPartition,
 };
 use super::settings::{ConsumerSettings, ProducerSettings};
+use super::statistics::ClientStatistics;
 use super::topic::{Deliveries, NewTopic, TopicId, TopicInfo};
 use crate::clock::Clock;
 
@@ -205,6 +206,11 @@ pub trait Consumer: Send + 'static {
     /// The error that made this consumer useless, if one did.
     fn fatal_error(&self) -> Option<KafkaError>;
 
+    /// What the client last said of itself, once; `None` if it said nothing since.
+    fn take_statistics(&mut self) -> Option<ClientStatistics> {
+        None
+    }
+
     /// Ends it; answers rebalances that are under way by giving everything up. A dynamic member
     /// leaves its group; a static one does so only with `leave`, and otherwise stays in it until
     /// its session ends. Dropping a consumer closes it without `leave`, within a few seconds.
@@ -319,6 +325,11 @@ pub trait Producer: Send + 'static {
 
     /// The error that made this producer useless, if one did.
     fn fatal_error(&self) -> Option<KafkaError>;
+
+    /// What the client last said of itself, once; `None` if it said nothing since.
+    fn take_statistics(&mut self) -> Option<ClientStatistics> {
+        None
+    }
 }
 
 /// Looks after topics and groups. Every call waits for the cluster's answer, up to `timeout`.

@@ -1,7 +1,7 @@
 //! The border to Kafka: everything the runtime knows of a cluster, and the one vendor behind it.
 //!
 //! Read in this order: [`border`] (the traits), the values they speak of ([`partition`],
-//! [`group`], [`topic`], [`settings`], [`error`]), then [`librdkafka`] (the adapter, and
+//! [`group`], [`topic`], [`settings`], [`statistics`], [`error`]), then [`librdkafka`] (the adapter, and
 //! librdkafka's in-process cluster for the demo).
 
 pub mod border;
@@ -10,6 +10,7 @@ pub mod group;
 pub mod librdkafka;
 pub mod partition;
 pub mod settings;
+pub mod statistics;
 pub mod topic;
 
 pub use border::{
@@ -22,4 +23,5 @@ pub use partition::{
     Committed, EndOffset, Isolation, Offset, OffsetSpec, Slot, StartAt, TopicPartition,
 };
 pub use settings::{ConsumerRole, ConsumerSettings, ProducerSettings};
+pub use statistics::ClientStatistics;
 pub use topic::{Deliveries, NewTopic, PartitionInfo, TopicId, TopicInfo, TopicUuid};

@@ -4,22 +4,25 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::family::{Counter, Gauge, Registrar, clamp};
+use super::family::{About, Counter, Gauge, Registrar, clamp};
 use super::registry::CounterFamily;
+use crate::status::InstanceState;
 
 /// Metrics of the instance.
 pub struct ClientMetrics {
     _info: Gauge,
+    states: [(InstanceState, Gauge); InstanceState::ALL.len()],
     ready: Gauge,
     threads: Gauge,
     threads_failed: Counter,
     rebalances: Counter,
     last_rebalance: Gauge,
-    rocksdb_memory: Gauge,
-    rocksdb_memory_limit: Gauge,
-    write_set_memory: Gauge,
     errors: CounterFamily,
     dead_letters: CounterFamily,
+    write_set_memory: Gauge,
+    write_set_limit: Gauge,
+    disk_size: Gauge,
+    disk_free: Gauge,
     rebuilds: CounterFamily,
     /// Series of rare events: family, then its one or two label values.
     kept: Mutex<HashMap<(&'static str, String, String), Counter>>,
@@ -31,52 +34,98 @@ impl ClientMetrics {
         application_id: &str,
         instance_id: &str,
     ) -> prometheus::Result<Self> {
+        registrar.level("Instance", "One process: Kafka Streams' client.");
+        let about = |name, help, streams| About { name, help, labels: &[], streams };
+        let gauge = |name, help, streams| {
+            registrar.gauges(about(name, help, streams)).map(|family| family.series(&[]))
+        };
+        let counter = |name, help, streams| {
+            registrar.counters(about(name, help, streams)).map(|family| family.series(&[]))
+        };
         let info = registrar
-            .gauges(
-                "info",
-                "Always 1; its labels say what is running.",
-                &["version", "application_id", "instance_id"],
-            )?
+            .gauges(About {
+                labels: &["version", "application_id", "instance_id"],
+                ..about(
+                    "info",
+                    "Always 1; its labels say what is running.",
+                    "version application-id process-id",
+                )
+            })?
             .series(&[env!("CARGO_PKG_VERSION"), application_id, instance_id]);
         info.set(1);
-        let gauge = |name, help| registrar.gauges(name, help, &[]).map(|family| family.series(&[]));
-        let counter =
-            |name, help| registrar.counters(name, help, &[]).map(|family| family.series(&[]));
+        let state = registrar.gauges(About {
+            labels: &["state"],
+            ..about(
+                "state",
+                "1 for the state the instance is in, 0 for the others.",
+                "state client-state",
+            )
+        })?;
         Ok(Self {
             _info: info,
-            ready: gauge("ready", "1 when every assigned task runs, else 0.")?,
-            threads: gauge("threads", "Stream threads that are alive.")?,
-            threads_failed: counter("threads_failed_total", "Stream threads that died.")?,
-            rebalances: counter("rebalances_total", "Changes of this instance's assignment.")?,
+            states: InstanceState::ALL.map(|known| (known, state.series(&[known.word()]))),
+            ready: gauge("ready", "1 when every assigned task runs, else 0.", "")?,
+            threads: gauge("threads", "Stream threads that are alive.", "alive-stream-threads")?,
+            threads_failed: counter(
+                "threads_failed_total",
+                "Stream threads that died.",
+                "failed-stream-threads",
+            )?,
+            rebalances: counter(
+                "rebalances_total",
+                "Changes of this instance's assignment.",
+                "rebalance-total",
+            )?,
             last_rebalance: gauge(
                 "last_rebalance_timestamp_seconds",
                 "When the assignment last changed, in Unix time; 0: never.",
+                "last-rebalance-seconds-ago",
             )?,
-            rocksdb_memory: gauge(
-                "rocksdb_memory_bytes",
-                "Block cache and memtables of all stores together.",
-            )?,
-            rocksdb_memory_limit: gauge(
-                "rocksdb_memory_limit_bytes",
-                "The configured bound of tidemill_rocksdb_memory_bytes.",
-            )?,
+            errors: registrar.counters(About {
+                labels: &["class"],
+                ..about("errors_total", "Errors by class.", "")
+            })?,
+            dead_letters: registrar.counters(About {
+                labels: &["topic", "reason"],
+                ..about("dead_letter_records_total", "Records sent to a dead-letter topic.", "")
+            })?,
             write_set_memory: gauge(
                 "write_set_bytes",
                 "Writes not yet applied to RocksDB, all tasks together.",
+                "",
             )?,
-            errors: registrar.counters("errors_total", "Errors by class.", &["class"])?,
-            dead_letters: registrar.counters(
-                "dead_letter_records_total",
-                "Records sent to a dead-letter topic.",
-                &["topic", "reason"],
+            write_set_limit: gauge(
+                "write_set_limit_bytes",
+                "What tidemill_write_set_bytes stays below while RocksDB takes writes.",
+                "",
             )?,
-            rebuilds: registrar.counters(
-                "store_rebuilds_total",
-                "Stores cleared and read anew from their changelog.",
-                &["store", "reason"],
+            disk_size: gauge(
+                "state_disk_size_bytes",
+                "Size of the file system that holds the state directory.",
+                "",
             )?,
+            disk_free: gauge(
+                "state_disk_free_bytes",
+                "What is free for this process on the state directory's file system.",
+                "",
+            )?,
+            rebuilds: registrar.counters(About {
+                labels: &["store", "reason"],
+                ..about(
+                    "store_rebuilds_total",
+                    "Stores cleared and read anew from their changelog.",
+                    "",
+                )
+            })?,
             kept: Mutex::default(),
         })
+    }
+
+    /// The state the instance is in.
+    pub fn set_state(&self, current: InstanceState) {
+        for (state, gauge) in &self.states {
+            gauge.set(i64::from(*state == current));
+        }
     }
 
     /// Whether every assigned task runs.
@@ -101,15 +150,20 @@ impl ClientMetrics {
         self.last_rebalance.set(clamp(now.as_secs()));
     }
 
-    /// RocksDB's memory and its bound, in bytes.
-    pub fn set_rocksdb_memory(&self, used: u64, limit: u64) {
-        self.rocksdb_memory.set(clamp(used));
-        self.rocksdb_memory_limit.set(clamp(limit));
-    }
-
     /// Bytes of all write sets together.
     pub fn set_write_set_bytes(&self, bytes: u64) {
         self.write_set_memory.set(clamp(bytes));
+    }
+
+    /// What all write sets together may take, in bytes.
+    pub fn set_write_set_limit(&self, bytes: u64) {
+        self.write_set_limit.set(clamp(bytes));
+    }
+
+    /// The file system of the state directory: its size, and what is free of it, in bytes.
+    pub fn set_state_disk(&self, size: u64, free: u64) {
+        self.disk_size.set(clamp(size));
+        self.disk_free.set(clamp(free));
     }
 
     /// An error of this class, such as `retriable`, `abortable` or `fenced`.

@@ -5,7 +5,11 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+};
+
+use super::catalogue::Catalogue;
 
 /// Upper bounds of latency buckets, in seconds: 50 µs to 10 s.
 pub(super) const LATENCY_BUCKETS: [f64; 17] = [
@@ -13,8 +17,17 @@ pub(super) const LATENCY_BUCKETS: [f64; 17] = [
     1.0, 2.5, 5.0, 10.0,
 ];
 
+/// Upper bounds of the buckets of a record's age, in seconds: 1 ms to 1 h.
+pub(super) const AGE_BUCKETS: [f64; 16] = [
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 600.0, 3600.0,
+];
+
 /// A counter that lives as long as its bundle.
 pub(super) type Counter = Series<IntCounterVec>;
+/// A counter of fractions that lives as long as its bundle.
+pub(super) type FloatCounter = Series<CounterVec>;
+/// A gauge of fractions that lives as long as its bundle.
+pub(super) type FloatGauge = Series<GaugeVec>;
 /// A gauge that lives as long as its bundle.
 pub(super) type Gauge = Series<IntGaugeVec>;
 /// A histogram that lives as long as its bundle.
@@ -105,50 +118,93 @@ fn lock(
     holders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Registers families under the prefix `tidemill_`.
-pub(super) struct Registrar<'a>(pub(super) &'a Registry);
+/// Registers families under the prefix `tidemill_`, and writes each into the catalogue.
+pub(super) struct Registrar<'a> {
+    registry: &'a Registry,
+    catalogue: &'a Catalogue,
+}
 
-impl Registrar<'_> {
-    fn register<C: Collector + Clone + 'static>(&self, metric: C) -> prometheus::Result<C> {
-        self.0.register(Box::new(metric.clone()))?;
+/// What belongs to a family besides its values.
+#[derive(Clone, Copy)]
+pub(super) struct About<'a> {
+    /// Its name, without the prefix.
+    pub(super) name: &'a str,
+    /// What it says, in a sentence.
+    pub(super) help: &'a str,
+    /// The names of its labels.
+    pub(super) labels: &'a [&'static str],
+    /// What Kafka Streams calls it; empty where it has no such metric.
+    pub(super) streams: &'a str,
+}
+
+impl<'a> Registrar<'a> {
+    pub(super) fn new(registry: &'a Registry, catalogue: &'a Catalogue) -> Self {
+        Self { registry, catalogue }
+    }
+
+    /// The families that follow belong to this level.
+    pub(super) fn level(&self, title: &'static str, about: &'static str) {
+        self.catalogue.level(title, about);
+    }
+
+    fn register<C: Collector + Clone + 'static>(
+        &self,
+        metric: C,
+        kind: &'static str,
+        about: About<'_>,
+    ) -> prometheus::Result<C> {
+        self.registry.register(Box::new(metric.clone()))?;
+        self.catalogue.add(kind, about);
         Ok(metric)
     }
 
-    /// A counter family; `name` ends in `_total`.
-    pub(super) fn counters(
+    /// A counter family; its name ends in `_total`.
+    pub(super) fn counters(&self, about: About<'_>) -> prometheus::Result<Family<IntCounterVec>> {
+        let vector = IntCounterVec::new(about.options(), about.labels)?;
+        Ok(Family::new(self.register(vector, "counter", about)?))
+    }
+
+    /// A family of counters of fractions, such as seconds; its name ends in `_total`.
+    pub(super) fn float_counters(
         &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> prometheus::Result<Family<IntCounterVec>> {
-        Ok(Family::new(self.register(IntCounterVec::new(options(name, help), labels)?)?))
+        about: About<'_>,
+    ) -> prometheus::Result<Family<CounterVec>> {
+        let vector = CounterVec::new(about.options(), about.labels)?;
+        Ok(Family::new(self.register(vector, "counter", about)?))
     }
 
     /// A gauge family.
-    pub(super) fn gauges(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> prometheus::Result<Family<IntGaugeVec>> {
-        Ok(Family::new(self.register(IntGaugeVec::new(options(name, help), labels)?)?))
+    pub(super) fn gauges(&self, about: About<'_>) -> prometheus::Result<Family<IntGaugeVec>> {
+        let vector = IntGaugeVec::new(about.options(), about.labels)?;
+        Ok(Family::new(self.register(vector, "gauge", about)?))
     }
 
-    /// A latency histogram family; `name` ends in `_seconds`.
+    /// A family of gauges of fractions.
+    pub(super) fn float_gauges(&self, about: About<'_>) -> prometheus::Result<Family<GaugeVec>> {
+        let vector = GaugeVec::new(about.options(), about.labels)?;
+        Ok(Family::new(self.register(vector, "gauge", about)?))
+    }
+
+    /// A latency histogram family; its name ends in `_seconds`.
     pub(super) fn histograms(
         &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
+        about: About<'_>,
+        buckets: &[f64],
     ) -> prometheus::Result<Family<HistogramVec>> {
-        let options = HistogramOpts::from(options(name, help)).buckets(LATENCY_BUCKETS.to_vec());
-        Ok(Family::new(self.register(HistogramVec::new(options, labels)?)?))
+        let options = HistogramOpts::from(about.options()).buckets(buckets.to_vec());
+        let vector = HistogramVec::new(options, about.labels)?;
+        Ok(Family::new(self.register(vector, "histogram", about)?))
     }
 }
 
-fn options(name: &str, help: &str) -> Opts {
-    Opts::new(format!("tidemill_{name}"), help)
+impl About<'_> {
+    fn options(&self) -> Opts {
+        Opts::new(format!("{PREFIX}{}", self.name), self.help)
+    }
 }
+
+/// What every name starts with.
+pub(super) const PREFIX: &str = "tidemill_";
 
 /// A count as a gauge's value. What does not fit is shown as the most that does.
 pub(super) fn clamp(count: u64) -> i64 {
@@ -162,7 +218,9 @@ mod tests {
     #[test]
     fn a_series_goes_with_its_last_holder_and_not_before() {
         let registry = Registry::new();
-        let family = Registrar(&registry).gauges("x", "X.", &["task"]).unwrap();
+        let catalogue = Catalogue::default();
+        let about = About { name: "x", help: "X.", labels: &["task"], streams: "" };
+        let family = Registrar::new(&registry, &catalogue).gauges(about).unwrap();
         let count = || registry.gather().iter().map(|f| f.get_metric().len()).sum::<usize>();
         let first = family.series(&["0_1"]);
         let second = family.series(&["0_1"]);

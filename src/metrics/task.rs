@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::family::{Counter, Gauge, Registrar, clamp};
+use prometheus::{CounterVec, GaugeVec};
+
+use super::family::{About, Counter, Family, FloatCounter, FloatGauge, Gauge, Registrar, clamp};
 use super::registry::{CounterFamily, GaugeFamily};
 
 pub use crate::status::TaskState;
@@ -12,58 +14,93 @@ pub use crate::status::TaskState;
 pub(super) struct TaskFamilies {
     state: GaugeFamily,
     processed: CounterFamily,
+    busy: Family<CounterVec>,
     dropped: CounterFamily,
     write_set: GaugeFamily,
     stream_time: GaugeFamily,
     lag: GaugeFamily,
+    lag_seconds: Family<GaugeVec>,
     buffered: GaugeFamily,
     position: GaugeFamily,
+    committed: GaugeFamily,
 }
 
 impl TaskFamilies {
     pub(super) fn new(registrar: &Registrar<'_>) -> prometheus::Result<Self> {
-        let partition = &["task", "topic", "partition"];
-        Ok(Self {
-            state: registrar.gauges(
-                "task_state",
-                "1 for the state a task is in, 0 for the others.",
-                &["task", "state"],
-            )?,
-            processed: registrar.counters(
-                "task_records_processed_total",
-                "Records that went through a task.",
-                &["task"],
-            )?,
-            dropped: registrar.counters(
+        let by_task = |name, help, streams| About { name, help, labels: &["task"], streams };
+        let by_partition = |name, help, streams| About {
+            name,
+            help,
+            labels: &["task", "topic", "partition"],
+            streams,
+        };
+        registrar.level("Task", "One subtopology at work on one partition of each of its inputs.");
+        let state = registrar.gauges(About {
+            labels: &["task", "state"],
+            ..by_task("task_state", "1 for the state a task is in, 0 for the others.", "")
+        })?;
+        let processed = registrar.counters(by_task(
+            "task_records_processed_total",
+            "Records that went through a task.",
+            "process-total process-rate",
+        ))?;
+        let busy = registrar.float_counters(by_task(
+            "task_process_seconds_total",
+            "Time that a thread spent in a task's operators.",
+            "process-latency-avg active-process-ratio",
+        ))?;
+        let dropped = registrar.counters(About {
+            labels: &["task", "reason"],
+            ..by_task(
                 "task_dropped_records_total",
                 "Records that had no effect, by reason.",
-                &["task", "reason"],
-            )?,
-            write_set: registrar.gauges(
-                "task_write_set_bytes",
-                "Writes of a task not yet applied to RocksDB.",
-                &["task"],
-            )?,
-            stream_time: registrar.gauges(
-                "task_stream_time_seconds",
-                "Highest timestamp a task has seen, in Unix time.",
-                &["task"],
-            )?,
-            lag: registrar.gauges(
+                "dropped-records-total dropped-records-rate",
+            )
+        })?;
+        let write_set = registrar.gauges(by_task(
+            "task_write_set_bytes",
+            "Writes of a task not yet applied to RocksDB.",
+            "cache-size-bytes-total",
+        ))?;
+        let stream_time = registrar.gauges(by_task(
+            "task_stream_time_seconds",
+            "Highest timestamp a task has seen, in Unix time.",
+            "",
+        ))?;
+        registrar.level("Partition", "An input partition of a task.");
+        Ok(Self {
+            state,
+            processed,
+            busy,
+            dropped,
+            write_set,
+            stream_time,
+            lag: registrar.gauges(by_partition(
                 "partition_lag_records",
                 "Records between a task's position and the end of the partition.",
-                partition,
-            )?,
-            buffered: registrar.gauges(
+                "records-lag",
+            ))?,
+            lag_seconds: registrar.float_gauges(by_partition(
+                "partition_lag_seconds",
+                "Age of the oldest record that waits, by its timestamp; of the last one processed \
+                 where none was fetched yet; 0 without lag.",
+                "",
+            ))?,
+            buffered: registrar.gauges(by_partition(
                 "partition_buffered_records",
                 "Records fetched and waiting in the task.",
-                partition,
-            )?,
-            position: registrar.gauges(
+                "active-buffer-count input-buffer-bytes-total",
+            ))?,
+            position: registrar.gauges(by_partition(
                 "partition_position_offset",
                 "Offset of the next record to process.",
-                partition,
-            )?,
+                "",
+            ))?,
+            committed: registrar.gauges(by_partition(
+                "partition_committed_offset",
+                "Offset that the group last committed.",
+                "",
+            ))?,
         })
     }
 
@@ -72,13 +109,16 @@ impl TaskFamilies {
             task: task.to_owned(),
             states: TaskState::ALL.map(|state| (state, self.state.series(&[task, state.word()]))),
             processed: self.processed.series(&[task]),
+            busy: self.busy.series(&[task]),
             write_set: self.write_set.series(&[task]),
             stream_time: self.stream_time.series(&[task]),
             dropped: self.dropped.clone(),
             drops: Mutex::default(),
             lag: self.lag.clone(),
+            lag_seconds: self.lag_seconds.clone(),
             buffered: self.buffered.clone(),
             position: self.position.clone(),
+            committed: self.committed.clone(),
         }
     }
 }
@@ -88,14 +128,17 @@ pub struct TaskMetrics {
     task: String,
     states: [(TaskState, Gauge); TaskState::ALL.len()],
     processed: Counter,
+    busy: FloatCounter,
     write_set: Gauge,
     stream_time: Gauge,
     dropped: CounterFamily,
     /// Series by reason, made when the reason first occurs.
     drops: Mutex<HashMap<String, Counter>>,
     lag: GaugeFamily,
+    lag_seconds: Family<GaugeVec>,
     buffered: GaugeFamily,
     position: GaugeFamily,
+    committed: GaugeFamily,
 }
 
 impl TaskMetrics {
@@ -106,7 +149,7 @@ impl TaskMetrics {
         }
     }
 
-    /// Records dropped for a reason such as `late` or `null-key`.
+    /// Records dropped for a reason such as `late_record` or `null_key`.
     pub fn dropped(&self, reason: &str, records: u64) {
         let mut drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(series) = drops.get(reason) {
@@ -135,38 +178,50 @@ impl TaskMetrics {
         let labels = &[self.task.as_str(), topic, number.as_str()];
         PartitionMetrics {
             lag: self.lag.series(labels),
+            lag_seconds: self.lag_seconds.series(labels),
             buffered: self.buffered.series(labels),
             position: self.position.series(labels),
+            committed: self.committed.series(labels),
         }
     }
 }
 
-/// What a task counts between two publications, in plain integers.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+/// What a task counts between two publications, in plain numbers.
+#[derive(Debug, Default, Clone, PartialEq)]
 pub struct LocalTask {
     /// Records that went through the task.
     pub processed: u64,
+    /// Seconds that they took.
+    pub busy_seconds: f64,
 }
 
 impl LocalTask {
     /// Adds the counts to the task's metrics and starts anew.
     pub fn publish(&mut self, metrics: &TaskMetrics) {
-        let Self { processed } = std::mem::take(self);
+        let Self { processed, busy_seconds } = std::mem::take(self);
         metrics.processed.inc_by(processed);
+        metrics.busy.inc_by(busy_seconds);
     }
 }
 
 /// Metrics of one input partition of a task.
 pub struct PartitionMetrics {
     lag: Gauge,
+    lag_seconds: FloatGauge,
     buffered: Gauge,
     position: Gauge,
+    committed: Gauge,
 }
 
 impl PartitionMetrics {
     /// Records between the position and the end of the partition.
     pub fn set_lag(&self, records: u64) {
         self.lag.set(clamp(records));
+    }
+
+    /// How old what waits is, in ms. Clocks may differ: no lag is negative.
+    pub fn set_lag_ms(&self, age_ms: i64) {
+        self.lag_seconds.set(age_ms.max(0) as f64 / 1000.0);
     }
 
     /// Records waiting in the task.
@@ -177,5 +232,10 @@ impl PartitionMetrics {
     /// Offset of the next record to process.
     pub fn set_position(&self, offset: i64) {
         self.position.set(offset);
+    }
+
+    /// Offset that the group last committed.
+    pub fn set_committed(&self, offset: i64) {
+        self.committed.set(offset);
     }
 }

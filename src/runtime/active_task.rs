@@ -11,12 +11,15 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
-use tidemill_state::{InputOffset, TaskStores};
+use tidemill_state::{Applied, InputOffset, TaskStores};
 use tidemill_topology::graph::{TaskId, Topology};
 use tidemill_topology::handler::Handlers;
+use tidemill_topology::node::DropReason;
 use tidemill_topology::record::{Headers, RawRecord};
 use tidemill_topology::task::{InputIndex, Task};
+use tidemill_topology::time::Timestamp;
 
 use super::collector::{Collector, TaskHost};
 use super::commit_metadata;
@@ -47,8 +50,35 @@ pub struct Input<M> {
     pub paused: bool,
     /// Whether nothing more was to be had when last looked, so others need not wait for it.
     drained: bool,
+    /// Where its topic is counted.
+    pub meter: usize,
+    /// What was processed since the last commit.
+    uncommitted: Span,
+    /// The timestamp of the last record processed.
+    pub last_timestamp: Option<Timestamp>,
     /// Its series.
     pub metrics: PartitionMetrics,
+}
+
+/// The first and the last of some records: where each topic is counted, and their timestamps.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Span {
+    first: Option<(usize, Timestamp)>,
+    last: Option<(usize, Timestamp)>,
+}
+
+impl Span {
+    #[inline]
+    fn add(&mut self, meter: usize, timestamp: Timestamp) {
+        self.first.get_or_insert((meter, timestamp));
+        self.last = Some((meter, timestamp));
+    }
+
+    /// Both, but for records without a timestamp.
+    pub fn ends(&self) -> impl Iterator<Item = (usize, Timestamp)> {
+        let known = |(_, timestamp): &(usize, Timestamp)| *timestamp != Timestamp::UNKNOWN;
+        self.first.into_iter().chain(self.last).filter(known)
+    }
 }
 
 /// A task of a stream thread.
@@ -69,6 +99,12 @@ pub struct ActiveTask<M> {
     pub processed: u64,
     /// Counters not yet published.
     pub local: LocalTask,
+    /// How many of the operators' dropped records are published, by reason.
+    pub dropped_seen: [u64; DropReason::ALL.len()],
+    /// The ends of the batch that was last processed.
+    pub batch: Span,
+    /// When it last began to restore.
+    pub restoring_since: Option<Instant>,
     /// Its series.
     pub metrics: TaskMetrics,
     buffered: usize,
@@ -102,6 +138,9 @@ impl<M: Message> ActiveTask<M> {
                     offered: None,
                     paused: false,
                     drained: false,
+                    meter: 0,
+                    uncommitted: Span::default(),
+                    last_timestamp: None,
                     metrics: metrics.partition(&partition.topic, partition.partition),
                     partition,
                 })
@@ -117,6 +156,9 @@ impl<M: Message> ActiveTask<M> {
             dirty: false,
             processed: 0,
             local: LocalTask::default(),
+            dropped_seen: [0; _],
+            batch: Span::default(),
+            restoring_since: None,
             metrics,
             buffered: 0,
             headers: Headers::new(),
@@ -215,6 +257,7 @@ impl<M: Message> ActiveTask<M> {
             input.drained = false;
         }
         let mut host = TaskHost { stores, collector };
+        let mut batch = Span::default();
         let mut count = 0;
         while count < limit {
             let Some(at) = self.choose(waits, consumer) else { break };
@@ -236,9 +279,13 @@ impl<M: Message> ActiveTask<M> {
                 .process(input.index, &record, &mut host)
                 .map_err(|error| RuntimeError::Task { task: self.id, error })?;
             input.next = Some(offset.next());
+            input.last_timestamp = Some(record.timestamp);
+            input.uncommitted.add(input.meter, record.timestamp);
+            batch.add(input.meter, record.timestamp);
             self.buffered -= 1;
             count += 1;
         }
+        self.batch = batch;
         self.dirty |= count > 0;
         self.processed += count as u64;
         self.local.processed += count as u64;
@@ -341,6 +388,27 @@ impl<M: Message> ActiveTask<M> {
         kept
     }
 
+    /// The ends of what was processed of each input since the last call: right after a commit, of
+    /// what it committed.
+    pub fn take_uncommitted(&mut self) -> impl Iterator<Item = Span> {
+        self.inputs.iter_mut().map(|input| std::mem::take(&mut input.uncommitted))
+    }
+
+    /// The timestamp of the oldest record of an input that waits here.
+    #[must_use]
+    pub fn waiting_since(&self, input: usize) -> Option<Timestamp> {
+        self.inputs[input].queue.front().map(Message::timestamp)
+    }
+
+    /// Makes the operators anew, after a rollback.
+    pub fn renew(&mut self, task: Task) {
+        self.task = task;
+        self.dropped_seen = [0; _];
+        for input in &mut self.inputs {
+            input.uncommitted = Span::default();
+        }
+    }
+
     /// Bytes that its stores' engines do not have yet.
     #[must_use]
     pub fn dirty_bytes(&self) -> usize {
@@ -350,13 +418,16 @@ impl<M: Message> ActiveTask<M> {
     /// Commit step 6, if it is due: what is committed moves on to the stores' engines.
     ///
     /// A failure is logged and counted, no more: the write set is the state, and stays; the engine
-    /// is tried again after the next commit.
-    pub fn apply_if_due(&mut self, now_ms: i64, shared: &Shared) {
-        if let Some(stores) = &mut self.stores
-            && let Err(error) = stores.apply_if_due(now_ms)
-        {
-            tracing::error!(task = %self.id, %error, "the store engine cannot be written; trying on");
-            shared.client().error("state");
+    /// is tried again after the next commit. Says whether anything moved.
+    pub fn apply_if_due(&mut self, now_ms: i64, shared: &Shared) -> bool {
+        let Some(stores) = &mut self.stores else { return false };
+        match stores.apply_if_due(now_ms) {
+            Ok(applied) => applied == Applied::All,
+            Err(error) => {
+                tracing::error!(task = %self.id, %error, "the store engine cannot be written; trying on");
+                shared.client().error("state");
+                false
+            }
         }
     }
 

@@ -14,9 +14,21 @@ use super::global::GlobalStores;
 use super::plan::{Plan, full_name};
 use crate::clock::Clock;
 use crate::kafka::{ErrorClass, KafkaError, Outgoing, ProduceError, Producer, TopicId};
+use crate::metrics::LocalTopic;
 
 /// How long a full send queue is waited for at a time.
 const QUEUE_FULL_WAIT: Duration = Duration::from_millis(5);
+
+/// The place of a handle that was not looked up here.
+const UNKNOWN: usize = usize::MAX;
+
+/// A topic that a thread writes to.
+pub struct Output {
+    /// Its full name.
+    pub topic: Arc<str>,
+    /// What was sent since the counts were last taken.
+    pub counts: LocalTopic,
+}
 
 /// The producer of a stream thread.
 pub struct Collector<P> {
@@ -27,10 +39,12 @@ pub struct Collector<P> {
     clock: Clock,
     /// Handles by the topology's own name object: a comparison of pointers on the record path.
     topics: Vec<(SinkTopic, TopicId, Option<i32>)>,
-    /// Records and bytes sent since the counters were last taken.
+    /// The topics that were written to, and what was sent to each.
+    outputs: Vec<Output>,
+    /// The place of a topic in `outputs`, by the producer's handle.
+    output_of: Vec<usize>,
+    /// Records sent in all.
     pub sent: u64,
-    /// See `sent`.
-    pub sent_bytes: u64,
     /// Bytes sent in the open transaction.
     pub open_bytes: u64,
 }
@@ -51,8 +65,9 @@ impl<P: Producer> Collector<P> {
             globals,
             clock,
             topics: Vec::new(),
+            outputs: Vec::new(),
+            output_of: Vec::new(),
             sent: 0,
-            sent_bytes: 0,
             open_bytes: 0,
         }
     }
@@ -66,7 +81,34 @@ impl<P: Producer> Collector<P> {
     pub fn replace(&mut self, producer: P) {
         self.producer = producer;
         self.topics.clear();
+        self.output_of.clear();
         self.open_bytes = 0;
+    }
+
+    /// The producer's handle of a topic, by its full name, under which what is sent is counted.
+    ///
+    /// # Errors
+    /// When the client refuses the name.
+    pub fn topic_id(&mut self, name: &Arc<str>) -> Result<TopicId, KafkaError> {
+        let id = self.producer.topic(name)?;
+        if self.output_of.get(id.index()).is_none_or(|at| *at == UNKNOWN) {
+            let known = self.outputs.iter().position(|output| output.topic == *name);
+            let at = known.unwrap_or_else(|| {
+                let counts = LocalTopic::default();
+                self.outputs.push(Output { topic: Arc::clone(name), counts });
+                self.outputs.len() - 1
+            });
+            if id.index() >= self.output_of.len() {
+                self.output_of.resize(id.index() + 1, UNKNOWN);
+            }
+            self.output_of[id.index()] = at;
+        }
+        Ok(id)
+    }
+
+    /// The topics that were written to.
+    pub fn outputs(&mut self) -> &mut [Output] {
+        &mut self.outputs
     }
 
     /// The handle and, where it is known, the number of partitions of a topic of the topology.
@@ -79,7 +121,7 @@ impl<P: Producer> Collector<P> {
             return Ok((*id, *partitions));
         }
         let name = full_name(&self.application_id, topic);
-        let id = self.producer.topic(&name)?;
+        let id = self.topic_id(&name)?;
         let partitions = self.plan.partitions(&name);
         self.topics.push((topic.clone(), id, partitions));
         Ok((id, partitions))
@@ -96,7 +138,10 @@ impl<P: Producer> Collector<P> {
                     let bytes =
                         record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
                     self.sent += 1;
-                    self.sent_bytes += bytes as u64;
+                    // A handle comes from `topic_id`, which makes its place.
+                    let output = &mut self.outputs[self.output_of[record.topic.index()]];
+                    output.counts.records += 1;
+                    output.counts.bytes += bytes as u64;
                     self.open_bytes += bytes as u64;
                     return Ok(());
                 }

@@ -233,7 +233,7 @@ impl<C: Cluster> Control<C> {
                 if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
                     looked = Some(Instant::now());
                     self.instance.clean_up();
-                    self.instance.publish_memory();
+                    self.instance.publish_state();
                 }
                 std::thread::sleep(Duration::from_millis(20));
                 continue;

@@ -202,12 +202,19 @@ impl<C: Cluster> Instance<C> {
         }
     }
 
-    /// Shows what RocksDB holds.
-    pub fn publish_memory(&self) {
-        let engine = self.opening.memory.engine_statistics();
-        // Write buffers are charged to the block cache, so its use is all of RocksDB's.
-        let (used, limit) = (engine.block_cache_used_bytes, engine.block_cache_capacity_bytes);
-        self.shared.client().set_rocksdb_memory(used as u64, limit as u64);
+    /// Shows what the state takes of memory and disk, and what RocksDB counts.
+    pub fn publish_state(&self) {
+        let memory = &self.opening.memory;
+        self.shared.metrics.engine().publish(&memory.engine_statistics(), &memory.engine_counts());
+        let threads = self.config.runtime.threads as u64;
+        let uncommitted = self.config.runtime.write_set_max_bytes.saturating_mul(threads);
+        let limit = uncommitted.saturating_add(memory.unapplied_bytes() as u64);
+        self.shared.client().set_write_set_limit(limit);
+        // What cannot be asked is not shown; writing there will say why.
+        if let Ok(disk) = rustix::fs::statvfs(&self.config.state.dir) {
+            let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+            self.shared.client().set_state_disk(bytes(disk.f_blocks), bytes(disk.f_bavail));
+        }
     }
 
     /// The part that speaks with the other instances. It wants a thread of its own:

@@ -135,7 +135,7 @@ impl Shared {
     /// What the instance does.
     pub fn set_phase(&self, phase: Phase) {
         self.seen().phase = phase;
-        self.client().set_ready(self.status().ready);
+        self.publish_state();
     }
 
     /// What a thread does.
@@ -145,7 +145,13 @@ impl Shared {
         let write_sets = seen.threads.values().map(|thread| thread.write_set_bytes).sum();
         drop(seen);
         self.client().set_write_set_bytes(write_sets);
-        self.client().set_ready(self.status().ready);
+        self.publish_state();
+    }
+
+    fn publish_state(&self) {
+        let status = self.status();
+        self.client().set_ready(status.ready);
+        self.client().set_state(status.state);
     }
 
     /// Forgets a thread that was removed.

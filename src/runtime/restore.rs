@@ -541,6 +541,8 @@ fn put<C: Consumer>(
         leader_epoch: batch.last().and_then(Message::leader_epoch),
         caught_up_at_ms: clock.wall().millis(),
     };
+    let size = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
+    let bytes = batch.iter().map(|message| size(message.key()) + size(message.value())).sum();
     let entries = batch.iter().map(|message| ChangelogEntry {
         key: message.key().unwrap_or_default(),
         value: message.value(),
@@ -550,7 +552,7 @@ fn put<C: Consumer>(
     log.position = position;
     log.restored += count;
     log.moved = clock.now();
-    log.metrics.restored(count);
+    log.metrics.restored(count, bytes);
     Ok(count)
 }
 

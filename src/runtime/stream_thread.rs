@@ -13,6 +13,7 @@
 //! ```
 
 mod commit;
+mod meters;
 mod publish;
 mod rebalance;
 
@@ -25,7 +26,6 @@ use std::time::{Duration, Instant};
 use tidemill_state::TaskDirectory;
 use tidemill_topology::graph::{TaskId, Topology};
 use tidemill_topology::handler::Handlers;
-use tidemill_topology::node::DropReason;
 use tidemill_topology::time::Timestamp;
 
 use super::active_task::ActiveTask;
@@ -38,11 +38,10 @@ use super::query::StoreRequest;
 use super::restore::{Done, Work};
 use crate::clock::Clock;
 use crate::config::ProcessingGuarantee;
-use crate::kafka::{
-    Cluster, Consumer, Event, GroupMetadata, Message, Producer, ProducerSettings, Received,
-};
-use crate::metrics::{LocalThread, LocalTopic, ThreadMetrics, TopicMetrics};
+use crate::kafka::{Cluster, Consumer, Event, GroupMetadata, Producer, ProducerSettings, Received};
+use crate::metrics::{LocalThread, ThreadMetrics};
 use crate::status::TaskState;
+use meters::Meters;
 
 /// How long a call of the commit may wait before its outcome counts as unknown and it is repeated.
 const CALL: Duration = Duration::from_secs(5);
@@ -160,9 +159,7 @@ pub struct StreamThread<C: Cluster> {
     last_fenced: Option<Instant>,
     metrics: ThreadMetrics,
     local: LocalThread,
-    read: LocalTopic,
-    read_metrics: TopicMetrics,
-    dropped: BTreeMap<(TaskId, DropReason), u64>,
+    meters: Meters,
 }
 
 type MessageOf<C> = <<C as Cluster>::Consumer as Consumer>::Message;
@@ -184,8 +181,10 @@ impl<C: Cluster> StreamThread<C> {
         links: ThreadLinks,
     ) -> Self {
         let metrics = shared.metrics.thread(&config.name);
-        let read_metrics = shared.metrics.topic(&config.name, "all");
+        let dead_letters = handlers.dead_letter_topic.as_ref().map(|topic| topic.name.clone());
+        let meters = Meters::new(&config.name, &shared, dead_letters);
         let clock = cluster.clock();
+        metrics.set_started(clock.wall().millis());
         let now = clock.now();
         Self {
             collector: Collector::new(
@@ -225,9 +224,7 @@ impl<C: Cluster> StreamThread<C> {
             last_fenced: None,
             metrics,
             local: LocalThread::default(),
-            read: LocalTopic::default(),
-            read_metrics,
-            dropped: BTreeMap::new(),
+            meters,
         }
     }
 
@@ -330,12 +327,9 @@ impl<C: Cluster> StreamThread<C> {
     /// Hands records to the tasks they belong to.
     fn distribute(&mut self) {
         let mut last = None;
-        let Self { records, tasks, slots, busy, read, .. } = self;
+        let Self { records, tasks, slots, busy, meters, .. } = self;
         let mut target: Option<(&mut ActiveTask<MessageOf<C>>, usize)> = None;
         for Received { slot, message } in records.drain(..) {
-            read.records_in += 1;
-            read.bytes_in += (message.key().map_or(0, <[u8]>::len)
-                + message.value().map_or(0, <[u8]>::len)) as u64;
             if last != Some(slot) {
                 last = Some(slot);
                 target = slots
@@ -351,6 +345,7 @@ impl<C: Cluster> StreamThread<C> {
                 if task.buffered() == 0 {
                     busy.push(task.id);
                 }
+                meters.read(task.inputs[*input].meter, &message);
                 task.buffer(*input, message);
             }
         }
@@ -358,7 +353,7 @@ impl<C: Cluster> StreamThread<C> {
 
     fn process(&mut self) -> Result<(), RuntimeError> {
         let started = self.clock.now();
-        let mut total = 0;
+        let (mut total, mut task_started) = (0, started);
         let waits = self.config.max_task_idle.is_some();
         let transactional = self.config.guarantee == ProcessingGuarantee::ExactlyOnce;
         // Tasks take turns in the order of their ids, whichever got records first.
@@ -374,13 +369,21 @@ impl<C: Cluster> StreamThread<C> {
                 self.in_transaction = true;
             }
             let before = task.dirty_bytes();
-            total += task.process(
+            let count = task.process(
                 self.config.max_poll_records,
                 waits,
                 &self.consumer,
                 &mut self.collector,
             )?;
             self.uncommitted_bytes += task.dirty_bytes().saturating_sub(before);
+            if count > 0 {
+                let now = self.clock.now();
+                let taken = now.saturating_duration_since(task_started);
+                task.local.busy_seconds += taken.as_secs_f64();
+                task_started = now;
+                self.meters.processed(&task.batch, self.clock.wall());
+            }
+            total += count;
         }
         if total > 0 {
             self.local.processed += total as u64;
@@ -427,6 +430,7 @@ impl<C: Cluster> StreamThread<C> {
             return Ok(());
         }
         self.last_punctuated = now;
+        let (started, called) = (self.clock.now(), self.local.punctuations);
         for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
             if !task.task.has_wall_clock_punctuation_due(now) {
                 continue;
@@ -439,6 +443,9 @@ impl<C: Cluster> StreamThread<C> {
             task.punctuate(&mut self.collector)?;
             self.uncommitted_bytes += task.dirty_bytes().saturating_sub(before);
             self.local.punctuations += 1;
+        }
+        if self.local.punctuations > called {
+            self.metrics.punctuate_seconds(self.clock.elapsed(started).as_secs_f64());
         }
         Ok(())
     }

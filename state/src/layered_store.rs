@@ -19,12 +19,21 @@ pub(crate) struct LayeredStore<B> {
     cache_share: CacheShare,
     /// A value on its way from the backend into the cache.
     scratch: Vec<u8>,
+    pub(crate) reads: Reads,
+}
+
+/// How a store was read since it was opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reads {
+    pub(crate) cached: u64,
+    pub(crate) backend: u64,
+    pub(crate) scans: u64,
 }
 
 impl<B: Backend> LayeredStore<B> {
     pub(crate) fn new(spec: StoreSpec, backend: B, cache_share: CacheShare) -> Self {
         let write_set = WriteSet::new(spec.caching);
-        Self { spec, write_set, backend, cache_share, scratch: Vec::new() }
+        Self { spec, write_set, backend, cache_share, scratch: Vec::new(), reads: Reads::default() }
     }
 
     pub(crate) fn spec(&self) -> &StoreSpec {
@@ -38,9 +47,18 @@ impl<B: Backend> LayeredStore<B> {
     /// The entry of a key, read from the backend if need be.
     fn load(&mut self, key: &[u8]) -> Result<Found> {
         let value = match self.write_set.look_up(key) {
-            Lookup::Found(found) => return Ok(found),
-            Lookup::Hidden => None,
-            Lookup::Unknown => self.backend.get(key, &mut self.scratch)?.then_some(&*self.scratch),
+            Lookup::Found(found) => {
+                self.reads.cached += 1;
+                return Ok(found);
+            }
+            Lookup::Hidden => {
+                self.reads.cached += 1;
+                None
+            }
+            Lookup::Unknown => {
+                self.reads.backend += 1;
+                self.backend.get(key, &mut self.scratch)?.then_some(&*self.scratch)
+            }
         };
         Ok(self.write_set.cache(key, value, self.cache_share.bytes()))
     }
@@ -60,6 +78,7 @@ impl<B: Backend> LayeredStore<B> {
     }
 
     fn scan_merged(&mut self, range: KeyRange<'_>, order: Order, visit: &mut Visit<'_>) -> Result {
+        self.reads.scans += 1;
         let backend = &self.backend;
         self.write_set.scan(range, order, visit, |visit| backend.scan(range, order, visit))
     }

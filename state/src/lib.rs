@@ -35,5 +35,5 @@ pub use directory::{StateDirectory, TaskDirectory};
 pub use error::{Result, StateError};
 pub use memory_budget::StateMemory;
 pub use position::{InputOffset, Position};
-pub use statistics::StoreStatistics;
+pub use statistics::{EngineCount, EngineProperty, StoreStatistics};
 pub use task_stores::{Applied, ApplyPolicy, TaskStores};

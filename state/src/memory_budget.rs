@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::rocksdb::Engine;
+use crate::statistics::EngineCounts;
 
 /// The memory of all stores of a process; see the [module](self). Clones share it.
 #[derive(Clone)]
@@ -59,6 +60,18 @@ impl StateMemory {
         self.engine.statistics()
     }
 
+    /// What the engine has counted, over all tasks.
+    #[must_use]
+    pub fn engine_counts(&self) -> EngineCounts {
+        self.engine.counts()
+    }
+
+    /// How much committed state may wait for the engine, all tasks together, in bytes.
+    #[must_use]
+    pub fn unapplied_bytes(&self) -> usize {
+        self.counts.unapplied_bytes
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -81,6 +94,8 @@ pub struct EngineStatistics {
     pub block_cache_capacity_bytes: usize,
     /// What it holds.
     pub block_cache_used_bytes: usize,
+    /// What of it is in use at this moment and cannot be evicted.
+    pub block_cache_pinned_bytes: usize,
     /// What the write buffers hold.
     pub write_buffer_used_bytes: usize,
 }

@@ -31,13 +31,13 @@ use tidemill_topology::store::spec::{ChangelogEntry, Restored};
 
 use crate::backend::Batch;
 use crate::error::{Result, StateError};
-use crate::layered_store::LayeredStore;
+use crate::layered_store::{LayeredStore, Reads};
 use crate::memory::MemoryBackend;
 use crate::memory_budget::{StateMemory, TaskShare};
 use crate::position::{InputOffset, Position};
 use crate::rocksdb::{ColumnFamily, Database};
 use crate::sort_buffer::SortBuffer;
-use crate::statistics::StoreStatistics;
+use crate::statistics::{EngineProperties, StoreStatistics};
 use crate::task_disk::TaskDisk;
 use crate::write_set::WriteSet;
 
@@ -128,6 +128,13 @@ impl Store {
         match self {
             Self::Memory(store) => store,
             Self::Disk(store) => store,
+        }
+    }
+
+    fn reads(&self) -> Reads {
+        match self {
+            Self::Memory(store) => store.reads,
+            Self::Disk(store) => store.reads,
         }
     }
 
@@ -523,8 +530,11 @@ impl TaskStores {
     #[must_use]
     pub fn statistics(&self, index: StoreIndex) -> Option<StoreStatistics> {
         let store = self.stores.get(index.0)?;
-        let write_set = store.write_set();
+        let (write_set, reads) = (store.write_set(), store.reads());
         let mut statistics = StoreStatistics {
+            reads_cached: reads.cached,
+            reads_backend: reads.backend,
+            scans: reads.scans,
             write_set_entries: write_set.entries(),
             write_set_bytes: write_set.dirty_bytes(),
             cache_bytes: write_set.clean_bytes(),
@@ -545,6 +555,16 @@ impl TaskStores {
             (Store::Disk(_), _) => {}
         }
         Some(statistics)
+    }
+
+    /// What the engine tells of a store on disk; `None` for a store in memory, and while the
+    /// database cannot be used.
+    #[must_use]
+    pub fn engine_properties(&self, index: StoreIndex) -> Option<EngineProperties> {
+        let (Store::Disk(store), Some(disk)) = (self.stores.get(index.0)?, &self.disk) else {
+            return None;
+        };
+        Some(disk.database().ok()?.properties(&store.spec().name))
     }
 }
 

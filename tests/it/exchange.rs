@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tidemill::config::Config;
 use tidemill::driver::{InputRecord, OutputRecord, TopologyTestDriver};
 use tidemill::exchange::{
-    AssetDepth, BOOKS, ExchangeCounts, MetricsSlot, exchange_handlers, exchange_topology,
+    AssetDepth, BOOKS, BookSummary, ExchangeCounts, MetricsSlot, exchange_handlers,
+    exchange_topology,
 };
 use tidemill::prelude::*;
 
@@ -401,6 +402,15 @@ impl ExchangeCounts for Counted {
     fn resting(&self, change: i64) {
         self.add("resting", change);
     }
+
+    fn books(&self, _: u64, books: &[BookSummary]) {
+        for book in books {
+            let BookSummary { asset_id, orders, depth_shares: [buy, sell], best_price } = book;
+            let [bid, ask] = best_price.map(|price| price.map(|price| price.to_string()));
+            let text = format!("{asset_id}: {orders} orders, {buy} at {bid:?}, {sell} at {ask:?}");
+            self.0.lock().unwrap().insert(text, 0);
+        }
+    }
 }
 
 #[test]
@@ -417,6 +427,7 @@ fn what_happened_is_counted() {
     exchange.driver.advance_wall_clock(Duration::from_secs(1)).unwrap();
     let counts = counted.0.lock().unwrap().clone().into_iter().collect::<Vec<_>>();
     let expected = [
+        ("asset1: 1 orders, 0 at None, 5 at Some(\"5.0\")", 0),
         ("new ACCEPTED", 2),
         ("new FILLED", 1),
         ("new NON_POSITIVE_SHARES", 1),

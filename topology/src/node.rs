@@ -285,6 +285,8 @@ pub struct Env {
     pub(crate) times: Vec<Timestamp>,
     pub(crate) schedules: Vec<Schedule>,
     pub(crate) dropped: [u64; DropReason::ALL.len()],
+    /// Records that each node was given since the counts were last taken.
+    pub(crate) node_records: Box<[u64]>,
     pub(crate) dead_letters: u64,
     pub(crate) emit_interval_ms: i64,
     pub(crate) names: Arc<[String]>,
@@ -316,6 +318,7 @@ impl Context<'_> {
         record: Record<'_, K, V>,
     ) -> Result {
         let at = child as usize - self.base;
+        self.env.node_records[child as usize] += 1;
         let (head, tail) = self.nodes.split_at_mut(at + 1);
         let operator = head[at]
             .operator

@@ -98,6 +98,7 @@ impl Task {
         host: &mut dyn Host,
     ) -> Result {
         let node = input.0;
+        self.env.node_records[node as usize] += 1;
         let mut ctx = context(&mut self.nodes, &mut self.env, host, record);
         ctx.enter(node, run_source)?;
         if self.env.schedules.is_empty() {
@@ -178,6 +179,16 @@ impl Task {
     #[must_use]
     pub fn dropped_total(&self) -> u64 {
         self.env.dropped.iter().sum()
+    }
+
+    /// Takes the counts of records that each node was given since the last call, by the node's name;
+    /// nodes that were given none are left out.
+    pub fn take_node_records(&mut self, mut each: impl FnMut(&str, u64)) {
+        for (name, records) in self.env.names.iter().zip(&mut self.env.node_records) {
+            if *records > 0 {
+                each(name, std::mem::take(records));
+            }
+        }
     }
 
     /// Dead letters sent so far.

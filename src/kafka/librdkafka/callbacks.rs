@@ -8,8 +8,10 @@ use rdkafka_sys::bindings::*;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
 use super::super::group::{Event, GroupMetadata};
+use super::super::statistics::ClientStatistics;
 use super::codes;
 use super::native::{elements, partition_of, text};
+use super::statistics;
 
 /// What the callbacks write, read between calls into librdkafka.
 #[derive(Debug, Default)]
@@ -18,6 +20,8 @@ pub(super) struct Callbacks {
     pub(super) stage: Stage,
     /// Whether the group waits for the answer to a rebalance that an event told of.
     pub(super) unanswered: bool,
+    /// What the client last said of itself.
+    pub(super) statistics: Option<ClientStatistics>,
 }
 
 /// Who answers a rebalance.
@@ -118,6 +122,21 @@ pub(super) unsafe extern "C" fn failed(
         Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => Event::AllBrokersDown(error),
         _ => Event::Error { partition: None, error },
     });
+}
+
+/// librdkafka's statistics callback of a consumer.
+pub(super) unsafe extern "C" fn told(
+    _client: *mut rd_kafka_t,
+    json: *mut c_char,
+    length: usize,
+    opaque: *mut c_void,
+) -> c_int {
+    // SAFETY: as in `rebalanced`; the text has this length and lives during the callback.
+    let (callbacks, json) = unsafe {
+        (&mut *opaque.cast::<Callbacks>(), std::slice::from_raw_parts(json.cast::<u8>(), length))
+    };
+    callbacks.statistics = statistics::read(json).or(callbacks.statistics);
+    0
 }
 
 /// The member's identity now.

@@ -6,6 +6,7 @@ use super::super::error::{ErrorClass, KafkaError};
 use super::super::partition::Isolation;
 use super::super::settings::{ConsumerRole, ConsumerSettings, ProducerSettings};
 use super::native::Config;
+use super::statistics::INTERVAL_MS;
 
 /// Properties whose value the guarantees rest on, or that the runtime sets by itself.
 const OWNED: &[&str] = &[
@@ -46,6 +47,7 @@ const CONSUMER: &[(&str, &str)] = &[
     ("fetch.max.bytes", "4194304"),
     ("fetch.queue.backoff.ms", "1"),
     ("fetch.wait.max.ms", "50"),
+    ("statistics.interval.ms", INTERVAL_MS),
 ];
 
 /// For every producer: large batches, and Java's partitioner, so that keys land where Java's
@@ -61,6 +63,7 @@ const PRODUCER: &[(&str, &str)] = &[
     ("message.max.bytes", "1048000"),
     ("queue.buffering.max.messages", "200000"),
     ("queue.buffering.max.kbytes", "32768"),
+    ("statistics.interval.ms", INTERVAL_MS),
 ];
 
 /// How long records of a transaction are gathered. Nobody sees them before it commits, and a commit
@@ -142,7 +145,11 @@ impl Properties {
                     set("group.instance.id", id);
                 }
             }
-            ConsumerRole::Assigned => set("enable.partition.eof", "true"),
+            ConsumerRole::Assigned => {
+                set("enable.partition.eof", "true");
+                // It is not polled while there is nothing to restore: they would pile up.
+                set("statistics.interval.ms", "0");
+            }
         }
         Self::config(&wanted)
     }

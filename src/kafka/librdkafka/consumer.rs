@@ -22,7 +22,8 @@ use super::super::partition::{
     Committed, EndOffset, Isolation, Offset, OffsetSpec, Slot, StartAt, TopicPartition,
 };
 use super::super::settings::{ConsumerRole, ConsumerSettings};
-use super::callbacks::{Callbacks, Stage, failed, identity, rebalanced};
+use super::super::statistics::ClientStatistics;
+use super::callbacks::{Callbacks, Stage, failed, identity, rebalanced, told};
 use super::codes::{self, check_object, read_code};
 use super::message::FetchedMessage;
 use super::native::{
@@ -84,6 +85,7 @@ impl LibrdkafkaConsumer {
         unsafe {
             rd_kafka_conf_set_rebalance_cb(config.raw(), Some(rebalanced));
             rd_kafka_conf_set_error_cb(config.raw(), Some(failed));
+            rd_kafka_conf_set_stats_cb(config.raw(), Some(told));
             rd_kafka_conf_set_opaque(config.raw(), shared.raw().cast());
         }
         let client = Client::new(rd_kafka_type_t::RD_KAFKA_CONSUMER, config)?;
@@ -598,6 +600,12 @@ impl Consumer for LibrdkafkaConsumer {
 
     fn fatal_error(&self) -> Option<KafkaError> {
         self.client.fatal_error()
+    }
+
+    fn take_statistics(&mut self) -> Option<ClientStatistics> {
+        // SAFETY: live until the drop, and no callback runs while this borrow of `self` lasts.
+        let callbacks = unsafe { &mut *self.shared.raw() };
+        callbacks.statistics.take()
     }
 
     fn close(mut self, timeout: Duration, leave: bool) -> Result<(), KafkaError> {

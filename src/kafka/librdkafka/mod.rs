@@ -3,7 +3,7 @@
 //! Read in this order: [`cluster`] (opens clients), `config` (the properties they start from),
 //! [`consumer`], [`message`], [`producer`], [`admin`], [`mock`]; underneath lie `native` (owners of C
 //! handles), `codes` (what error codes mean), `request` and
-//! `described` (admin calls, made synchronous), `callbacks`, [`waker`] and `log`.
+//! `described` (admin calls, made synchronous), `callbacks`, `statistics`, [`waker`] and `log`.
 //!
 //! Why the C interface and not the `rdkafka` crate: batches, cached topic handles, delivery
 //! reports and transaction calls without its polling are what the record path and the commit are
@@ -23,6 +23,7 @@ pub mod mock;
 mod native;
 pub mod producer;
 mod request;
+mod statistics;
 pub mod waker;
 
 pub use cluster::Librdkafka;

@@ -4,7 +4,7 @@
 //! neither. Delivery reports come by callback, since librdkafka's own flush and transaction calls
 //! serve callbacks while they wait but not events.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,9 +19,11 @@ use super::super::error::{ErrorClass, KafkaError};
 use super::super::group::GroupMetadata;
 use super::super::partition::{Committed, TopicPartition};
 use super::super::settings::ProducerSettings;
+use super::super::statistics::ClientStatistics;
 use super::super::topic::{Deliveries, TopicId};
 use super::codes::{self, check_transactional, read_code};
 use super::native::{Client, Config, PartitionList, Shared, UNASSIGNED, c_string, millis, text};
+use super::statistics;
 
 /// A producer of one thread, transactional or not.
 #[derive(Debug)]
@@ -30,8 +32,15 @@ pub struct LibrdkafkaProducer {
     /// By [`TopicId`]; freed before the client ends.
     topics: Vec<NonNull<rd_kafka_topic_t>>,
     ids: FxHashMap<Arc<str>, TopicId>,
-    /// Written by the delivery callback while a call into librdkafka runs.
-    deliveries: Shared<Deliveries>,
+    /// Written by the callbacks while a call into librdkafka runs.
+    reports: Shared<Reports>,
+}
+
+/// What the callbacks of a producer write.
+#[derive(Debug, Default)]
+struct Reports {
+    deliveries: Deliveries,
+    statistics: Option<ClientStatistics>,
 }
 
 // SAFETY: topic handles may be used from any thread. The delivery callback runs only inside calls
@@ -40,14 +49,15 @@ unsafe impl Send for LibrdkafkaProducer {}
 
 impl LibrdkafkaProducer {
     pub(super) fn open(config: Config, _settings: &ProducerSettings) -> Result<Self, KafkaError> {
-        let deliveries = Shared::new(Deliveries::default());
+        let reports = Shared::new(Reports::default());
         // SAFETY: the configuration is live, and the opaque outlives the client.
         unsafe {
             rd_kafka_conf_set_dr_msg_cb(config.raw(), Some(delivered));
-            rd_kafka_conf_set_opaque(config.raw(), deliveries.raw().cast());
+            rd_kafka_conf_set_stats_cb(config.raw(), Some(told));
+            rd_kafka_conf_set_opaque(config.raw(), reports.raw().cast());
         }
         let client = Client::new(rd_kafka_type_t::RD_KAFKA_PRODUCER, config)?;
-        Ok(Self { client, topics: Vec::new(), ids: FxHashMap::default(), deliveries })
+        Ok(Self { client, topics: Vec::new(), ids: FxHashMap::default(), reports })
     }
 
     /// Sends what waits at once, and waits until it is delivered.
@@ -242,7 +252,8 @@ impl Producer for LibrdkafkaProducer {
     fn deliveries(&mut self) -> &mut Deliveries {
         // SAFETY: live until the drop, and the callback cannot run while this borrow of `self`
         // lasts.
-        unsafe { &mut *self.deliveries.raw() }
+        let reports = unsafe { &mut *self.reports.raw() };
+        &mut reports.deliveries
     }
 
     fn in_flight(&self) -> usize {
@@ -259,6 +270,27 @@ impl Producer for LibrdkafkaProducer {
     fn fatal_error(&self) -> Option<KafkaError> {
         self.client.fatal_error()
     }
+
+    fn take_statistics(&mut self) -> Option<ClientStatistics> {
+        // SAFETY: as in `deliveries`.
+        let reports = unsafe { &mut *self.reports.raw() };
+        reports.statistics.take()
+    }
+}
+
+/// librdkafka's statistics callback of a producer.
+unsafe extern "C" fn told(
+    _client: *mut rd_kafka_t,
+    json: *mut c_char,
+    length: usize,
+    opaque: *mut c_void,
+) -> c_int {
+    // SAFETY: as in `delivered`; the text has this length and lives during the callback.
+    let (reports, json) = unsafe {
+        (&mut *opaque.cast::<Reports>(), std::slice::from_raw_parts(json.cast::<u8>(), length))
+    };
+    reports.statistics = statistics::read(json).or(reports.statistics);
+    0
 }
 
 /// librdkafka's delivery callback: one call a record, on the thread that polls.
@@ -267,9 +299,10 @@ unsafe extern "C" fn delivered(
     message: *const rd_kafka_message_t,
     opaque: *mut c_void,
 ) {
-    // SAFETY: the opaque is the producer's `Deliveries`, which nothing else borrows while a call
+    // SAFETY: the opaque is the producer's `Reports`, which nothing else borrows while a call
     // into librdkafka runs; the message lives during the callback.
-    let (deliveries, message) = unsafe { (&mut *opaque.cast::<Deliveries>(), &*message) };
+    let (reports, message) = unsafe { (&mut *opaque.cast::<Reports>(), &*message) };
+    let deliveries = &mut reports.deliveries;
     // SAFETY: the field is initialised.
     match unsafe { read_code(&raw const message.err) } {
         Code::RD_KAFKA_RESP_ERR_NO_ERROR => {

@@ -12,7 +12,7 @@
 //! crash after 5 replays the changelogs from the engines' positions.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidemill_state::Position;
 use tidemill_topology::graph::TaskId;
@@ -24,9 +24,12 @@ use super::{CALL, PATIENCE, PURGE, StreamThread};
 use crate::clock::Clock;
 use crate::config::ProcessingGuarantee;
 use crate::kafka::{
-    Cluster, Committed, Consumer, KafkaError, Offset, Outgoing, Producer, TopicPartition,
+    Cluster, Committed, Consumer, KafkaError, Message, Offset, Outgoing, Producer, TopicPartition,
 };
+use crate::metrics::{CommitStep, ThreadMetrics};
+use crate::runtime::active_task::ActiveTask;
 use crate::runtime::error::RuntimeError;
+use crate::runtime::observe::Shared;
 use crate::runtime::restore::{OpenStores, Work};
 use crate::status::TaskState;
 
@@ -56,6 +59,14 @@ impl<C: Cluster> StreamThread<C> {
 
     /// The commit protocol; the steps are those of the architecture page.
     pub(super) fn commit(&mut self) -> Result<(), RuntimeError> {
+        let committed = self.try_commit();
+        if committed.is_err() {
+            self.metrics.commit_failed();
+        }
+        committed
+    }
+
+    fn try_commit(&mut self) -> Result<(), RuntimeError> {
         let started = self.clock.now();
         let transactional = self.config.guarantee == ProcessingGuarantee::ExactlyOnce;
         // 1. Push on what caching operators held back.
@@ -88,8 +99,10 @@ impl<C: Cluster> StreamThread<C> {
             // again.
             self.deliver()?;
         }
+        let step = self.note_step(CommitStep::Flush, started);
         // 2. Produce each store's write set to its changelog.
         self.log_changes()?;
+        self.note_step(CommitStep::Changelog, step);
         if transactional {
             self.commit_transaction(&offsets)?;
         } else {
@@ -99,7 +112,9 @@ impl<C: Cluster> StreamThread<C> {
         self.collector.open_bytes = 0;
         self.uncommitted_bytes = 0;
         // 6. Hand what is committed to the stores' engines.
+        let step = self.clock.now();
         self.apply()?;
+        self.note_step(CommitStep::Apply, step);
         // From start to start, so that what a commit takes does not make the next one later. But a
         // coordinator that still ends the last transaction puts the next one off by 20 ms: it gets
         // most of the interval for that.
@@ -113,6 +128,14 @@ impl<C: Cluster> StreamThread<C> {
         Ok(())
     }
 
+    /// Adds the time since `since` to a step's, and says what time it is.
+    fn note_step(&self, step: CommitStep, since: Instant) -> Instant {
+        let now = self.clock.now();
+        let taken = now.saturating_duration_since(since);
+        self.metrics.commit_step_seconds(step, taken.as_secs_f64());
+        now
+    }
+
     pub(super) fn log_changes(&mut self) -> Result<(), RuntimeError> {
         let collector = &mut self.collector;
         for task in self.tasks.values_mut().filter(|task| task.dirty) {
@@ -122,7 +145,7 @@ impl<C: Cluster> StreamThread<C> {
             let mut topics = Vec::new();
             for changelog in &plan.changelogs {
                 topics.push(match changelog {
-                    Some(changelog) => Some(collector.producer().topic(&changelog.topic)?),
+                    Some(changelog) => Some(collector.topic_id(&changelog.topic)?),
                     None => None,
                 });
             }
@@ -143,6 +166,7 @@ impl<C: Cluster> StreamThread<C> {
 
     /// Steps 3 to 5 under exactly-once.
     pub(super) fn commit_transaction(&mut self, offsets: &[Committed]) -> Result<(), RuntimeError> {
+        let step = self.clock.now();
         // 4. The broker checks nothing of an empty identity, so it is checked here.
         let group = self.consumer.group_metadata();
         let same =
@@ -155,10 +179,12 @@ impl<C: Cluster> StreamThread<C> {
                 self.collector.producer().send_offsets(offsets, &group, CALL)
             })?;
         }
+        let step = self.note_step(CommitStep::Offsets, step);
         // 3 and 5. Committing waits for every delivery first, and fails if one failed.
         let result =
             patiently(&self.clock, self.patience(), || self.collector.producer().commit(CALL));
         self.collector.producer().poll(Duration::ZERO);
+        self.note_step(CommitStep::Transaction, step);
         match result {
             Ok(()) => Ok(()),
             Err(error) => Err(self.delivery_error().unwrap_or(error.into())),
@@ -167,10 +193,13 @@ impl<C: Cluster> StreamThread<C> {
 
     /// Steps 3 to 5 under at-least-once: no transaction, so outputs first, offsets second.
     pub(super) fn commit_offsets(&mut self, offsets: &[Committed]) -> Result<(), RuntimeError> {
+        let step = self.clock.now();
         self.deliver()?;
+        let step = self.note_step(CommitStep::Transaction, step);
         if !offsets.is_empty() {
             self.consumer.commit(offsets)?;
         }
+        self.note_step(CommitStep::Offsets, step);
         Ok(())
     }
 
@@ -196,12 +225,16 @@ impl<C: Cluster> StreamThread<C> {
     }
 
     pub(super) fn apply(&mut self) -> Result<(), RuntimeError> {
-        let now = self.clock.wall().millis();
+        let wall = self.clock.wall();
+        let now = wall.millis();
         for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
             let was_dirty = task.dirty;
             let inputs = task.note_committed();
+            for span in task.take_uncommitted() {
+                self.meters.committed(&span, wall);
+            }
             if !was_dirty && inputs.is_empty() {
-                task.apply_if_due(now, &self.shared);
+                apply_if_due(task, now, &self.shared, &self.clock, &self.metrics);
                 continue;
             }
             let plan = self.plan.subtopology(task.id.subtopology);
@@ -216,7 +249,7 @@ impl<C: Cluster> StreamThread<C> {
                         .find(|input| *input.topic == *changelog.topic)
                         .map(|input| input.offset)
                 } else {
-                    let topic = self.collector.producer().topic(&changelog.topic)?;
+                    let topic = self.collector.topic_id(&changelog.topic)?;
                     let delivered =
                         self.collector.producer().deliveries().highest(topic, task.id.partition);
                     delivered.map(|offset| offset.next().0)
@@ -237,7 +270,7 @@ impl<C: Cluster> StreamThread<C> {
                 ));
             }
             stores.committed(&positions, &inputs, now)?;
-            task.apply_if_due(now, &self.shared);
+            apply_if_due(task, now, &self.shared, &self.clock, &self.metrics);
         }
         Ok(())
     }
@@ -346,14 +379,29 @@ impl<C: Cluster> StreamThread<C> {
             return Ok(());
         }
         self.consumer.pause(&partitions);
-        self.dropped.retain(|(of, _), _| *of != id);
-        task.task = self.topology.task(id.subtopology, Arc::clone(&self.handlers))?;
+        self.meters.take_counts(task);
+        task.renew(self.topology.task(id.subtopology, Arc::clone(&self.handlers))?);
         task.become_state(TaskState::Restoring);
+        task.restoring_since = Some(self.clock.now());
         let stores = task.stores.take().map(|mut stores| {
             stores.rollback();
             OpenStores { stores, directory: self.directories.remove(&id) }
         });
         self.request(Work::Restore { task: id, stores })
+    }
+}
+
+/// Commit step 6 for one task, timed if it is due.
+fn apply_if_due<M: Message>(
+    task: &mut ActiveTask<M>,
+    now_ms: i64,
+    shared: &Shared,
+    clock: &Clock,
+    metrics: &ThreadMetrics,
+) {
+    let started = clock.now();
+    if task.apply_if_due(now_ms, shared) {
+        metrics.apply_seconds(clock.elapsed(started).as_secs_f64());
     }
 }
 

@@ -1,13 +1,12 @@
 //! What a stream thread shows of itself: status, metrics, and answers to queries.
 
-use tidemill_topology::node::DropReason;
 use tidemill_topology::store::StoreIndex;
 use tidemill_topology::time::Timestamp;
 
 use super::{PUBLISH, PUBLISH_SHARE, StreamThread};
-use crate::kafka::{Cluster, Consumer};
-use crate::metrics::StoreSizes;
-use crate::runtime::active_task::ActiveTask;
+use crate::kafka::{Cluster, Consumer, Message};
+use crate::metrics::{StoreReads, StoreSizes};
+use crate::runtime::active_task::{ActiveTask, Input};
 use crate::runtime::observe::{Shared, ThreadView};
 use crate::runtime::plan::Plan;
 use crate::status::{PartitionStatus, StoreStatus, TaskState, TaskStatus};
@@ -48,30 +47,18 @@ impl<C: Cluster> StreamThread<C> {
         let started = self.clock.now();
         self.last_publish = started;
         self.local.publish(&self.metrics);
-        self.read.records_out += std::mem::take(&mut self.collector.sent);
-        self.read.bytes_out += std::mem::take(&mut self.collector.sent_bytes);
-        self.read.publish(&self.read_metrics);
+        self.meters.publish(&mut self.consumer, &mut self.collector);
+        self.metrics.set_open_bytes(self.collector.open_bytes);
         self.metrics.set_tasks(self.tasks.len());
-        let consumer = &self.consumer;
+        let (consumer, wall) = (&self.consumer, self.clock.wall());
+        let look_at_engine = self.meters.engine_look_is_due(started);
         let mut tasks = Vec::new();
         let mut write_set_bytes = 0;
         for task in self.tasks.values_mut() {
             write_set_bytes += task.stores.as_ref().map_or(0, |stores| stores.dirty_bytes() as u64);
-            task.local.publish(&task.metrics);
-            for reason in DropReason::ALL {
-                let total = task.task.dropped(reason);
-                let seen = self.dropped.entry((task.id, reason)).or_default();
-                if total > *seen {
-                    task.metrics.dropped(reason.name(), total - *seen);
-                    if let Some(topic) = self.handlers.dead_letter_topic.as_ref()
-                        && reason.has_dead_letter()
-                    {
-                        let client = self.shared.client();
-                        client.dead_letter(&topic.name, reason.name(), total - *seen);
-                    }
-                }
-                *seen = total;
-            }
+            self.meters.take_counts(task);
+            publish_inputs(task, consumer, wall);
+            publish_stores(task, &self.plan, &self.shared, look_at_engine);
             tasks.push(status(task, consumer, &self.plan, &self.shared, &self.config.name));
         }
         let restoring = tasks.iter().any(|task| task.state != TaskState::Running);
@@ -80,6 +67,7 @@ impl<C: Cluster> StreamThread<C> {
             (true, true) => "restoring",
             (true, false) => "running",
         };
+        self.metrics.set_state(state);
         self.shared.set_thread(
             &self.config.name,
             ThreadView { state, assigned: self.assigned, tasks, write_set_bytes },
@@ -89,7 +77,66 @@ impl<C: Cluster> StreamThread<C> {
     }
 }
 
-/// What a task shows of itself; publishes its gauges on the way.
+/// How far a task is in its inputs.
+fn publish_inputs<C: Consumer>(task: &ActiveTask<C::Message>, consumer: &C, wall: Timestamp) {
+    for (at, input) in task.inputs.iter().enumerate() {
+        input.metrics.set_buffered(task.buffered_of(at));
+        if let Some(offset) = input.committed {
+            input.metrics.set_committed(offset.0);
+        }
+        let Some(next) = input.next else { continue };
+        input.metrics.set_position(next.0);
+        let Some(lag) = lag(consumer, input) else { continue };
+        input.metrics.set_lag(lag);
+        let since = task.waiting_since(at).or(input.last_timestamp);
+        let age = since.filter(|since| lag > 0 && *since != Timestamp::UNKNOWN);
+        input.metrics.set_lag_ms(age.map_or(0, |since| wall - since));
+    }
+    let stream_time = task.task.stream_time();
+    if stream_time != Timestamp::UNKNOWN {
+        task.metrics.set_stream_time(stream_time.millis());
+    }
+}
+
+/// Records between the position and the end of an input, where both are known.
+fn lag<C: Consumer>(consumer: &C, input: &Input<C::Message>) -> Option<u64> {
+    let end = consumer.known_end(&input.partition)?;
+    Some(u64::try_from(end.0 - input.next?.0).unwrap_or(0))
+}
+
+/// What a task's stores hold and how they are read.
+fn publish_stores<M: Message>(
+    task: &ActiveTask<M>,
+    plan: &Plan,
+    shared: &Shared,
+    look_at_engine: bool,
+) {
+    let Some(stores) = &task.stores else { return };
+    task.metrics.set_write_set_bytes(stores.dirty_bytes() as u64);
+    for (at, spec) in plan.subtopology(task.id.subtopology).stores.iter().enumerate() {
+        let Some(holds) = stores.statistics(StoreIndex(at)) else { continue };
+        let metrics = shared.store_metrics(task.id, &spec.name);
+        metrics.set_sizes(&StoreSizes {
+            entries: holds.entries,
+            bytes: holds.file_bytes + holds.memory_bytes as u64,
+            memtable_bytes: holds.write_buffer_bytes,
+            write_set_entries: holds.write_set_entries as u64,
+            write_set_bytes: holds.write_set_bytes as u64,
+            cache_bytes: holds.cache_bytes as u64,
+            pending_bytes: holds.pending_bytes as u64,
+        });
+        metrics.set_reads(&StoreReads {
+            cached: holds.reads_cached,
+            backend: holds.reads_backend,
+            scans: holds.scans,
+        });
+        if look_at_engine && let Some(properties) = stores.engine_properties(StoreIndex(at)) {
+            metrics.set_engine(&properties);
+        }
+    }
+}
+
+/// What a task shows of itself.
 fn status<C: Consumer>(
     task: &ActiveTask<C::Message>,
     consumer: &C,
@@ -97,62 +144,28 @@ fn status<C: Consumer>(
     shared: &Shared,
     thread: &str,
 ) -> TaskStatus {
-    let partitions = task
-        .inputs
-        .iter()
-        .enumerate()
-        .map(|(at, input)| {
-            let position = input.next.map(|offset| offset.0);
-            let end = consumer.known_end(&input.partition);
-            let lag =
-                end.zip(input.next).map(|(end, next)| u64::try_from(end.0 - next.0).unwrap_or(0));
-            input.metrics.set_buffered(task.buffered_of(at));
-            if let Some(lag) = lag {
-                input.metrics.set_lag(lag);
-            }
-            if let Some(position) = position {
-                input.metrics.set_position(position);
-            }
-            PartitionStatus {
-                topic: input.partition.topic.to_string(),
-                partition: input.partition.partition,
-                position,
-                lag,
-            }
-        })
-        .collect();
+    let partitions = task.inputs.iter().map(|input| PartitionStatus {
+        topic: input.partition.topic.to_string(),
+        partition: input.partition.partition,
+        position: input.next.map(|offset| offset.0),
+        lag: lag(consumer, input),
+    });
     let specs = &plan.subtopology(task.id.subtopology).stores;
-    let stores = specs
-        .iter()
-        .enumerate()
-        .map(|(at, spec)| {
-            let index = StoreIndex(at);
-            let sizes = task.stores.as_ref().and_then(|stores| stores.statistics(index));
-            if let Some(sizes) = &sizes {
-                shared.store_metrics(task.id, &spec.name).set_sizes(&StoreSizes {
-                    entries: sizes.entries,
-                    bytes: sizes.file_bytes,
-                    memtable_bytes: sizes.write_buffer_bytes,
-                });
-            }
-            StoreStatus {
-                name: spec.name.clone(),
-                entries: sizes.map(|sizes| sizes.entries),
-                restore: shared.restore(task.id, &spec.name),
-            }
-        })
-        .collect();
-    if let Some(stores) = &task.stores {
-        task.metrics.set_write_set_bytes(stores.dirty_bytes() as u64);
-    }
+    let stores = specs.iter().enumerate().map(|(at, spec)| {
+        let holds = task.stores.as_ref().and_then(|stores| stores.statistics(StoreIndex(at)));
+        StoreStatus {
+            name: spec.name.clone(),
+            entries: holds.map(|holds| holds.entries),
+            restore: shared.restore(task.id, &spec.name),
+        }
+    });
     let stream_time = task.task.stream_time();
-    task.metrics.set_stream_time(stream_time.millis());
     TaskStatus {
         id: task.id.to_string(),
         state: task.state,
         thread: thread.to_owned(),
-        partitions,
-        stores,
+        partitions: partitions.collect(),
+        stores: stores.collect(),
         stream_time_ms: (stream_time != Timestamp::UNKNOWN).then_some(stream_time.millis()),
         processed: task.processed,
     }

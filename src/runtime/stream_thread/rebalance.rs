@@ -91,7 +91,8 @@ impl<C: Cluster> StreamThread<C> {
                 &mut self.consumer,
                 metrics,
             )?;
-            for (at, input) in task.inputs.iter().enumerate() {
+            for (at, input) in task.inputs.iter_mut().enumerate() {
+                input.meter = self.meters.input(&input.partition.topic);
                 if input.slot.index() >= self.slots.len() {
                     self.slots.resize(input.slot.index() + 1, None);
                 }
@@ -102,6 +103,8 @@ impl<C: Cluster> StreamThread<C> {
                 });
             }
             task.become_state(TaskState::Restoring);
+            task.restoring_since = Some(self.clock.now());
+            self.metrics.task_created();
             self.tasks.insert(id, task);
             self.request(Work::Restore { task: id, stores: None })?;
         }
@@ -167,7 +170,9 @@ impl<C: Cluster> StreamThread<C> {
         }
         self.ready.retain(|ready| *ready != id);
         task.task.close();
+        self.meters.take_counts(&mut task);
         task.become_state(TaskState::Closed);
+        self.metrics.task_closed();
         if let Some(stores) = task.stores.take()
             && let Err(error) = stores.close()
         {
@@ -375,6 +380,9 @@ impl<C: Cluster> StreamThread<C> {
         let partitions: Vec<TopicPartition> = task.partitions().cloned().collect();
         self.consumer.resume(&partitions);
         task.become_state(TaskState::Running);
+        if let Some(since) = task.restoring_since.take() {
+            self.metrics.restore_seconds(self.clock.elapsed(since).as_secs_f64());
+        }
         Ok(())
     }
 }

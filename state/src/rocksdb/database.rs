@@ -12,10 +12,12 @@ use rocksdb::{
 
 use super::column_family::{ColumnFamily, Owner, handle};
 use super::engine::Engine;
+use super::names;
 use crate::backend::Batch;
 use crate::error::{Result, StateError};
 use crate::position::{INPUT, InputOffset, Position, layout_key, position_key};
 use crate::sort_buffer::SortBuffer;
+use crate::statistics::{EngineProperties, EngineProperty};
 
 /// The column family of positions; RocksDB always has one of this name.
 const POSITIONS: &str = "default";
@@ -238,6 +240,17 @@ impl Database {
             file_bytes: number(properties::TOTAL_SST_FILES_SIZE).unwrap_or(0),
             write_buffer_bytes: number(properties::SIZE_ALL_MEM_TABLES).unwrap_or(0),
         }
+    }
+
+    /// What RocksDB tells of a store; 0 for what it does not know.
+    pub(crate) fn properties(&self, store: &str) -> EngineProperties {
+        let Some(family) = self.database.cf_handle(&family(store)) else {
+            return EngineProperties::default();
+        };
+        EngineProperty::ALL.map(|property| {
+            let value = self.database.property_int_value_cf(family, names::property(property));
+            value.ok().flatten().unwrap_or(0)
+        })
     }
 }
 

@@ -1,11 +1,14 @@
 //! What all databases of a process share, and how each of them is set up.
 
+use rocksdb::statistics::StatsLevel;
 use rocksdb::{
     BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel, Options,
     WriteBufferManager,
 };
 
+use super::names::ticker;
 use crate::memory_budget::EngineStatistics;
+use crate::statistics::{EngineCount, EngineCounts};
 
 /// The part of the shared memory that write buffers may fill before they are flushed.
 const WRITE_BUFFER_PART: usize = 3;
@@ -30,6 +33,8 @@ pub(crate) struct Engine {
     cache: Cache,
     cache_bytes: usize,
     write_buffers: WriteBufferManager,
+    /// What every database's options are copied from: the copies share its counters.
+    base: Options,
 }
 
 impl Engine {
@@ -43,15 +48,25 @@ impl Engine {
             false,
             cache.clone(),
         );
-        Self { cache, cache_bytes: bytes, write_buffers }
+        let mut base = Options::default();
+        base.enable_statistics();
+        // Plain counters: timing each call would cost more than most calls.
+        base.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
+        Self { cache, cache_bytes: bytes, write_buffers, base }
     }
 
     pub(crate) fn statistics(&self) -> EngineStatistics {
         EngineStatistics {
             block_cache_capacity_bytes: self.cache_bytes,
             block_cache_used_bytes: self.cache.get_usage(),
+            block_cache_pinned_bytes: self.cache.get_pinned_usage(),
             write_buffer_used_bytes: self.write_buffers.get_usage(),
         }
+    }
+
+    /// What all databases have counted since the process started.
+    pub(crate) fn counts(&self) -> EngineCounts {
+        EngineCount::ALL.map(|count| self.base.get_ticker_count(ticker(count)))
     }
 
     /// Whether the write buffers of all databases hold more than their part.
@@ -95,7 +110,7 @@ impl Engine {
         table.set_pin_l0_filter_and_index_blocks_in_cache(true);
         table.set_bloom_filter(FILTER_BITS, false);
         table.set_optimize_filters_for_memory(true);
-        let mut options = Options::default();
+        let mut options = self.base.clone();
         options.set_block_based_table_factory(&table);
         // The budget is CPU rather than disk: LZ4 on every level.
         options.set_compression_type(DBCompressionType::Lz4);

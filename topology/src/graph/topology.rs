@@ -228,7 +228,7 @@ impl Topology {
                 sources.extend(topics.iter().map(|topic| (topic.clone(), at[position])));
             }
         }
-        let names =
+        let names: Arc<[String]> =
             subtopology.nodes.iter().map(|node| self.graph.nodes[*node].name.clone()).collect();
         Ok(Task::new(
             slots,
@@ -240,6 +240,7 @@ impl Topology {
                 schedules: Vec::new(),
                 dropped: [0; _],
                 dead_letters: 0,
+                node_records: vec![0; names.len()].into(),
                 emit_interval_ms: EMIT_INTERVAL_MS,
                 names,
                 handlers,
