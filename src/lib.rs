@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod http;
 pub mod kafka;
 pub mod metrics;
+pub mod operations;
 pub mod runtime;
 pub mod status;
 

@@ -5,15 +5,20 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::operation_args::{DescribeArgs, DlqArgs, ExportArgs, ImportArgs, ResetArgs};
+
 const AFTER_HELP: &str = "\
 Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 the topology breaks what
-`topology --against` compares it with; 128 + n ended at once by the second signal n.
+`topology --against` compares it with; 4 refused, as instances of the application are active;
+128 + n ended at once by the second signal n.
 
 Examples:
   tidemill demo                                  everything in one process, nothing to set up
   tidemill run --bootstrap-servers kafka:9092 --application-id exchange
   tidemill replay orders.jsonl.gz --out results  the same topology over a file, without Kafka
-  tidemill config check --config tidemill.toml   what would hold, and where it comes from";
+  tidemill config check --config tidemill.toml   what would hold, and where it comes from
+  tidemill describe --config tidemill.toml       members, tasks, positions, lag
+  tidemill dlq list --config tidemill.toml       records that could not be processed";
 
 /// Kafka Streams for Rust, and an exchange built with it: orders in, trades out.
 #[derive(Debug, Parser)]
@@ -58,6 +63,11 @@ pub enum Command {
     Demo(DemoArgs),
     Run(RunArgs),
     Replay(ReplayArgs),
+    Reset(ResetArgs),
+    Dlq(DlqArgs),
+    Describe(DescribeArgs),
+    Export(ExportArgs),
+    Import(ImportArgs),
     Topology(TopologyArgs),
     Config(ConfigArgs),
     Completions(CompletionArgs),

@@ -34,6 +34,9 @@ pub enum Failure {
         "the upgrade breaks what stands above; name what was renamed, or reset the application"
     )]
     Breaks,
+    /// Instances of the application run, and the command wants none to: exit code 4.
+    #[error("{0}")]
+    Active(String),
     /// Anything else, already said in full: exit code 1.
     #[error("{0}")]
     Failed(String),
@@ -74,6 +77,7 @@ impl Failure {
         match self {
             Self::Config(_) | Self::Setting { .. } => ExitCode::from(2),
             Self::Breaks => ExitCode::from(3),
+            Self::Active(_) => ExitCode::from(4),
             Self::Io { .. } | Self::Failed(_) => ExitCode::FAILURE,
         }
     }

@@ -227,7 +227,7 @@ fn write_headers(record: &Outgoing<'_>, out: &mut impl Write) -> io::Result<()> 
 }
 
 /// Whether bytes can stand in a line as they are and be read back as the same bytes.
-fn is_json_line(value: &[u8]) -> bool {
+pub fn is_json_line(value: &[u8]) -> bool {
     let trimmed = value.trim_ascii();
     trimmed.len() == value.len()
         && value != b"null"

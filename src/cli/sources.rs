@@ -22,17 +22,21 @@ impl Sources {
     /// Adds the flags of `run`.
     #[must_use]
     pub fn with_run_flags(&self, args: &RunArgs) -> Self {
-        let flags = [
+        self.with_flags(&[
             ("--bootstrap-servers", "bootstrap.servers", &args.bootstrap_servers),
             ("--application-id", "application.id", &args.application_id),
             ("--instance-id", "instance.id", &args.instance_id),
             ("--state-dir", "state.dir", &args.state_dir),
             ("--threads", "threads", &args.threads),
             ("--http", "http.listen", &args.http),
-        ];
-        let given = flags
-            .into_iter()
-            .filter_map(|(flag, key, value)| value.as_deref().map(|value| (flag, key, value)));
+        ])
+    }
+
+    /// Adds a command's own flags: each with the key that it sets, and its value where it is given.
+    #[must_use]
+    pub fn with_flags(&self, flags: &[(&str, &str, &Option<String>)]) -> Self {
+        let given =
+            flags.iter().filter_map(|(flag, key, value)| Some((flag, key, value.as_deref()?)));
         self.with_layers(
             given.fold(self.layers.clone(), |layers, (flag, key, value)| {
                 layers.flag(flag, key, value)

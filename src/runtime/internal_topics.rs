@@ -65,7 +65,9 @@ pub fn ensure_one<A: Admin>(
     ensure(admin, clock, &[wanted], replication, &mut Known::new())
 }
 
-fn sink_topics(topology: &Topology) -> Vec<String> {
+/// The topics that a topology writes for others, by the names in its declaration.
+#[must_use]
+pub fn sink_topics(topology: &Topology) -> Vec<String> {
     topology
         .nodes()
         .filter_map(|node| match &node.kind {

@@ -17,5 +17,6 @@ mod commit_steps;
 mod crashes;
 mod first_steps;
 mod full_disk;
+mod operations;
 mod takeover;
 mod two_orders;
