@@ -58,7 +58,7 @@ fn write_trade(fill: &Fill<'_>, mut json: JsonObject<'_>) -> SerdeResult {
     let (buyer, seller) = (fill.buyer(), fill.seller());
     json.text("trade_id", &compact_str::format_compact!("{}", fill.trade_id()))?
         .text("asset_id", fill.asset_id)?
-        .decimal("price", fill.price)?
+        .price("price", fill.price)
         .number("shares", fill.shares)?
         .text("buyer_id", buyer.investor_id)?
         .text("seller_id", seller.investor_id)?

@@ -48,7 +48,7 @@ pub struct ResultJson;
 
 impl Serde<WithNotional> for ResultJson {
     fn serialize(&self, value: &WithNotional, out: &mut Vec<u8>) -> SerdeResult {
-        order_fields(&value.order, out)?.decimal("notional", value.notional)?.close()
+        order_fields(&value.order, out)?.amount("notional", value.notional).close()
     }
 
     fn deserialize(&self, _: &[u8]) -> SerdeResult<WithNotional> {
@@ -77,7 +77,7 @@ fn order_fields<'o>(order: &Order, out: &'o mut Vec<u8>) -> SerdeResult<JsonObje
         .text("asset_id", &order.asset_id)?
         .number("current_shares", order.current_shares.unwrap_or_default())?
         .number("shares", order.shares)?
-        .decimal("price", order.price.unwrap_or(Price::ZERO))?
+        .price("price", order.price.unwrap_or(Price::ZERO))
         .text("order_type", order.side.map_or("", |side| side.as_str()))?
         .text("action", order.action.as_str())?
         .text("kind", order.kind.as_str())?

@@ -272,6 +272,11 @@ impl DecimalText {
         let mut text = Self { bytes: [0; Self::SIZE], start: Self::SIZE };
         let mut fraction = fraction;
         let mut places = PLACES;
+        // Most prices end within four places.
+        if fraction.is_multiple_of(10_000) {
+            fraction /= 10_000;
+            places -= 4;
+        }
         while places > 1 && fraction.is_multiple_of(10) {
             fraction /= 10;
             places -= 1;
@@ -318,9 +323,13 @@ impl DecimalText {
         self.bytes[self.start] = byte;
     }
 
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
     fn as_str(&self) -> &str {
         // Only ASCII was pushed, so the text is never empty by default.
-        std::str::from_utf8(&self.bytes[self.start..]).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
     /// Writes the text as a JSON number rather than as a string.
@@ -347,6 +356,13 @@ impl From<Amount> for DecimalText {
 /// `Display`, and serde as a JSON number, for a type that has a [`DecimalText`] and `FromStr`.
 macro_rules! decimal_in_text_and_json {
     ($($name:ident),+) => {$(
+        impl $name {
+            /// Appends the text that `Display` writes, without the detour over a formatter.
+            pub fn append_to(self, out: &mut Vec<u8>) {
+                out.extend_from_slice(DecimalText::from(self).as_bytes());
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(DecimalText::from(*self).as_str())

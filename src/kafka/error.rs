@@ -56,11 +56,11 @@ impl ErrorClass {
 /// A call to Kafka that failed.
 ///
 /// One pointer wide, since it travels in the result of calls made for every record.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct KafkaError(Box<Failure>);
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{operation}{}: {message} ({code})", place(.topic.as_deref(), *.partition))]
 struct Failure {
     class: ErrorClass,

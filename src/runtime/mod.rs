@@ -16,6 +16,7 @@ pub mod instance;
 pub mod internal_topics;
 pub mod membership;
 pub mod observe;
+pub mod opening;
 pub mod plan;
 pub mod query;
 pub mod restore;

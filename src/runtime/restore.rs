@@ -17,15 +17,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use tidemill_state::{
-    ApplyPolicy, Position, StateDirectory, StateMemory, TaskDirectory, TaskStores,
-};
+use tidemill_state::{Position, TaskStores};
 use tidemill_topology::graph::TaskId;
 use tidemill_topology::store::StoreIndex;
 use tidemill_topology::store::spec::ChangelogEntry;
 
 use super::error::RuntimeError;
 use super::observe::Shared;
+use super::opening::{OpenStores, Opening};
 use super::plan::{ChangelogPlan, Plan};
 use crate::clock::Clock;
 use crate::kafka::{
@@ -47,6 +46,8 @@ const BATCH_WAIT: Duration = Duration::from_millis(100);
 const TOMBSTONE_RETENTION_MS: i64 = 24 * 60 * 60 * 1000;
 /// How long a task waits that could not be opened, for another try.
 const RETRY: Duration = Duration::from_millis(100);
+/// Tasks that are opened together; those that restore already wait meanwhile.
+const OPENED_AT_ONCE: usize = 64;
 /// How long a restore may stand still before the log says why.
 const STALL: Duration = Duration::from_secs(10);
 
@@ -63,14 +64,6 @@ pub enum Work {
     Cancel(TaskId),
     /// Delete the records below these offsets.
     Purge(Vec<(TopicPartition, Offset)>),
-}
-
-/// A task's stores and the directory they are in, locked.
-pub struct OpenStores {
-    /// The stores.
-    pub stores: Box<TaskStores>,
-    /// Keeps the task's directory ours; `None` where nothing is on disk.
-    pub directory: Option<TaskDirectory>,
 }
 
 /// What the updater answers.
@@ -96,17 +89,6 @@ pub enum Done {
     },
 }
 
-/// What the updater needs to open stores.
-#[derive(Clone)]
-pub struct Opening {
-    /// Where tasks have their directories.
-    pub directory: StateDirectory,
-    /// The memory that all stores share.
-    pub memory: StateMemory,
-    /// When write sets move on to the engine.
-    pub policy: ApplyPolicy,
-}
-
 struct Job {
     task: TaskId,
     stores: OpenStores,
@@ -115,11 +97,8 @@ struct Job {
     started: Instant,
 }
 
-/// A task that could not be opened, and its stores if they were.
-struct Unopened {
-    error: RuntimeError,
-    stores: Option<OpenStores>,
-}
+/// The first offset of changelog partitions, and the one past the last.
+type LogEnds = HashMap<TopicPartition, (Offset, Offset)>;
 
 /// A changelog being read.
 struct Log {
@@ -216,16 +195,27 @@ impl<C: Cluster> StateUpdater<C> {
 
     /// Takes what has been asked; waits for more while there is nothing to restore.
     fn take_work(&mut self, patience: Duration) -> bool {
-        loop {
-            let wait = if self.jobs.is_empty() { patience } else { Duration::ZERO };
-            match self.work.recv_timeout(wait) {
-                Ok(Work::Restore { task, stores }) => self.begin(task, stores),
-                Ok(Work::Cancel(task)) => self.cancel(task),
+        let mut wanted = Vec::new();
+        let is_connected = loop {
+            let idle = self.jobs.is_empty() && wanted.is_empty();
+            match self.work.recv_timeout(if idle { patience } else { Duration::ZERO }) {
+                Ok(Work::Restore { task, stores }) => {
+                    wanted.push((task, stores));
+                    if wanted.len() == OPENED_AT_ONCE {
+                        self.begin(std::mem::take(&mut wanted));
+                    }
+                }
+                Ok(Work::Cancel(task)) => {
+                    wanted.retain(|(wanted, _)| *wanted != task);
+                    self.cancel(task);
+                }
                 Ok(Work::Purge(below)) => self.purge(&below),
-                Err(RecvTimeoutError::Timeout) => return true,
-                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Timeout) => break true,
+                Err(RecvTimeoutError::Disconnected) => break false,
             }
-        }
+        };
+        self.begin(wanted);
+        is_connected
     }
 
     fn answer(&self, done: Done) {
@@ -234,130 +224,142 @@ impl<C: Cluster> StateUpdater<C> {
         (self.wake)();
     }
 
-    fn begin(&mut self, task: TaskId, stores: Option<OpenStores>) {
-        match self.open(task, stores) {
-            Ok(job) => self.jobs.push(job),
-            Err(unopened) => {
-                let Unopened { error, stores } = *unopened;
-                if is_passing(&error) {
-                    tracing::info!(%task, %error, "cannot restore yet");
-                    self.waiting.push_back((task, stores, self.clock.now()));
-                } else {
-                    self.answer(Done::Failed { task, error });
-                }
-            }
-        }
-    }
-
     fn retry_waiting(&mut self) {
+        let mut due = Vec::new();
         for _ in 0..self.waiting.len() {
-            let Some((task, stores, since)) = self.waiting.pop_front() else { return };
+            let Some((task, stores, since)) = self.waiting.pop_front() else { break };
             if self.clock.elapsed(since) < RETRY {
                 self.waiting.push_back((task, stores, since));
             } else {
-                self.begin(task, stores);
+                due.push((task, stores));
+            }
+        }
+        self.begin(due);
+    }
+
+    /// Steps 1, 2 and 4, for many tasks together: their databases open side by side, and the
+    /// cluster is asked once.
+    fn begin(&mut self, wanted: Vec<(TaskId, Option<OpenStores>)>) {
+        let mut opened = Vec::new();
+        for (task, stores) in self.opening.open_all(wanted, &self.plan, &self.shared) {
+            match stores {
+                Ok(stores) => opened.push((task, stores)),
+                Err(error) => self.not_begun(task, None, error),
+            }
+        }
+        let partitions: Vec<TopicPartition> =
+            opened.iter().flat_map(|(task, _)| self.changelogs(*task)).collect();
+        let ends = match self.log_ends(&partitions) {
+            Ok(ends) => ends,
+            // One partition that cannot be asked for must not hold the other tasks up.
+            Err(error) if opened.len() > 1 && !error.class().is_retriable() => {
+                for (task, stores) in opened {
+                    self.begin(vec![(task, Some(stores))]);
+                }
+                return;
+            }
+            Err(error) => {
+                for (task, stores) in opened {
+                    self.not_begun(task, Some(stores), error.clone().into());
+                }
+                return;
+            }
+        };
+        let mut starts = Vec::new();
+        for (task, mut stores) in opened {
+            match self.logs(task, &mut stores.stores, &ends, &mut starts) {
+                Ok(open) => {
+                    let started = self.clock.now();
+                    self.jobs.push(Job { task, stores, open, restored: 0, started });
+                }
+                Err(error) => self.not_begun(task, Some(stores), error),
+            }
+        }
+        if !starts.is_empty()
+            && let Err(error) = self.consumer.incremental_assign(&starts)
+        {
+            let assigned = |log: &Log| starts.iter().any(|start| start.partition == log.partition);
+            let (failed, jobs) = std::mem::take(&mut self.jobs)
+                .into_iter()
+                .partition(|job| job.open.iter().any(assigned));
+            self.jobs = jobs;
+            for Job { task, stores, .. } in failed {
+                self.not_begun(task, Some(stores), error.clone().into());
             }
         }
     }
 
-    /// Steps 1, 2 and 4.
-    fn open(&mut self, task: TaskId, stores: Option<OpenStores>) -> Result<Job, Box<Unopened>> {
-        let plan = Arc::clone(&self.plan);
-        let subtopology = plan.subtopology(task.subtopology);
-        let mut stores = match stores {
-            Some(stores) => stores,
-            None => self.open_stores(task).map_err(|error| Unopened { error, stores: None })?,
-        };
-        let wanted: Vec<(StoreIndex, &ChangelogPlan)> = subtopology
-            .changelogs
-            .iter()
-            .enumerate()
-            .filter_map(|(at, changelog)| Some((StoreIndex(at), changelog.as_ref()?)))
-            .collect();
-        match self.logs(task, &wanted, &mut stores.stores) {
-            Ok(open) => Ok(Job { task, stores, open, restored: 0, started: self.clock.now() }),
-            Err(error) => Err(Box::new(Unopened { error, stores: Some(stores) })),
+    fn not_begun(&mut self, task: TaskId, stores: Option<OpenStores>, error: RuntimeError) {
+        if is_passing(&error) {
+            tracing::info!(%task, %error, "cannot restore yet");
+            self.waiting.push_back((task, stores, self.clock.now()));
+        } else {
+            self.answer(Done::Failed { task, error });
         }
     }
 
-    /// Step 1.
-    fn open_stores(&self, task: TaskId) -> Result<OpenStores, RuntimeError> {
-        let specs = &self.plan.subtopology(task.subtopology).stores;
-        let Opening { directory, memory, policy } = &self.opening;
-        let name = task.to_string();
-        let on_disk = specs.iter().any(|spec| spec.persistent);
-        let locked = if on_disk { Some(directory.open_task(&name)?) } else { None };
-        let path = locked.as_ref().map(TaskDirectory::path);
-        let stores = match TaskStores::open(&name, specs, path, memory, *policy) {
-            Err(error) if error.is_corrupt() => {
-                // A damaged database costs its task a rebuild, and nobody else anything.
-                if let Some(directory) = &locked {
-                    let aside = directory.set_aside()?;
-                    tracing::error!(%task, %error, aside = %aside.display(), "database moved aside; it is rebuilt");
-                }
-                for spec in specs {
-                    self.shared.client().store_rebuilt(&spec.name, "corrupt");
-                }
-                TaskStores::open(&name, specs, path, memory, *policy)?
-            }
-            opened => opened?,
-        };
-        for index in stores.emptied() {
-            let store = &specs[index.0].name;
-            tracing::warn!(%task, store, "another layout than the topology's; it is rebuilt");
-            self.shared.client().store_rebuilt(store, "layout");
+    /// The partitions of a task's changelogs.
+    fn changelogs(&self, task: TaskId) -> impl Iterator<Item = TopicPartition> {
+        let changelogs = self.plan.subtopology(task.subtopology).changelogs.iter().flatten();
+        changelogs.map(move |log| TopicPartition::new(log.topic.clone(), task.partition))
+    }
+
+    /// The first offset of each partition, and the one past the last, uncommitted records included.
+    fn log_ends(&self, partitions: &[TopicPartition]) -> Result<LogEnds, KafkaError> {
+        if partitions.is_empty() {
+            return Ok(LogEnds::default());
         }
-        Ok(OpenStores { stores: Box::new(stores), directory: locked })
+        let offsets = |spec| {
+            self.consumer.list_offsets(partitions, spec, Isolation::ReadUncommitted, TIMEOUT)
+        };
+        let firsts = offsets(OffsetSpec::Earliest)?;
+        let lasts = offsets(OffsetSpec::Latest)?;
+        let ends = firsts.into_iter().zip(lasts).map(|(first, last)| {
+            (first.partition, (first.offset.unwrap_or_default(), last.offset.unwrap_or_default()))
+        });
+        Ok(ends.collect())
     }
 
     /// Steps 2 and 4: where each changelog is read from, and up to where.
     fn logs(
         &mut self,
         task: TaskId,
-        wanted: &[(StoreIndex, &ChangelogPlan)],
         stores: &mut TaskStores,
+        ends: &LogEnds,
+        starts: &mut Vec<StartAt>,
     ) -> Result<Vec<Log>, RuntimeError> {
-        if wanted.is_empty() {
-            return Ok(Vec::new());
-        }
-        let partitions: Vec<TopicPartition> = wanted
-            .iter()
-            .map(|(_, changelog)| TopicPartition::new(changelog.topic.clone(), task.partition))
-            .collect();
-        let offsets = |spec, isolation| -> Result<Vec<Offset>, KafkaError> {
-            let ends = self.consumer.list_offsets(&partitions, spec, isolation, TIMEOUT)?;
-            Ok(ends.into_iter().map(|end| end.offset.unwrap_or_default()).collect())
-        };
-        let first = offsets(OffsetSpec::Earliest, Isolation::ReadUncommitted)?;
-        let last = offsets(OffsetSpec::Latest, Isolation::ReadUncommitted)?;
+        let plan = Arc::clone(&self.plan);
+        let subtopology = plan.subtopology(task.subtopology);
         let now_ms = self.clock.wall().millis();
         let mut logs = Vec::new();
-        let mut starts = Vec::new();
-        for (at, (index, changelog)) in wanted.iter().enumerate() {
-            let (first, last) = (first[at], last[at]);
-            let name = &self.plan.subtopology(task.subtopology).stores[index.0].name;
-            let start = match stores.position(*index) {
+        let mut own_starts = Vec::new();
+        for (at, changelog) in subtopology.changelogs.iter().enumerate() {
+            let Some(changelog) = changelog else { continue };
+            let index = StoreIndex(at);
+            let partition = TopicPartition::new(changelog.topic.clone(), task.partition);
+            let (first, last) = ends.get(&partition).copied().unwrap_or_default();
+            let name = &subtopology.stores[at].name;
+            let start = match stores.position(index) {
                 Some(position) => match misfit(&position, changelog, first, last, now_ms) {
                     None => Offset(position.offset),
                     Some(reason) => {
                         tracing::warn!(%task, store = name, reason, position = position.offset, %first, %last,
                             "local state does not fit its changelog; it is rebuilt");
                         self.shared.client().store_rebuilt(name, reason);
-                        stores.wipe(*index)?;
+                        stores.wipe(index)?;
                         first
                     }
                 },
                 None => first,
             };
-            let partition = partitions[at].clone();
             let metrics = self.shared.store_metrics(task, name);
             if start >= last {
                 self.shared.set_restore(task, name, RestoreStatus::default());
                 continue;
             }
-            starts.push(StartAt::offset(partition.clone(), start));
+            own_starts.push(StartAt::offset(partition.clone(), start));
             logs.push(Log {
-                index: *index,
+                index,
                 name: name.clone(),
                 slot: self.consumer.slot(&partition),
                 partition,
@@ -369,9 +371,7 @@ impl<C: Cluster> StateUpdater<C> {
                 metrics,
             });
         }
-        if !starts.is_empty() {
-            self.consumer.incremental_assign(&starts)?;
-        }
+        starts.append(&mut own_starts);
         Ok(logs)
     }
 
@@ -436,7 +436,7 @@ impl<C: Cluster> StateUpdater<C> {
                 }
                 let task = job.task;
                 match wiped {
-                    Ok(()) => self.begin(task, Some(job.stores)),
+                    Ok(()) => self.begin(vec![(task, Some(job.stores))]),
                     Err(error) => self.answer(Done::Failed { task, error: error.into() }),
                 }
             }

@@ -50,13 +50,13 @@ const CONSUMER: &[(&str, &str)] = &[
     ("statistics.interval.ms", INTERVAL_MS),
 ];
 
-/// For every producer: large batches, and Java's partitioner, so that keys land where Java's
-/// clients put them.
+/// For every producer: batches that are large and yet stay in a processor's caches, and Java's
+/// partitioner, so that keys land where Java's clients put them.
 const PRODUCER: &[(&str, &str)] = &[
     ("enable.idempotence", "true"),
     ("partitioner", "murmur2_random"),
     ("compression.type", "lz4"),
-    ("batch.size", "1000000"),
+    ("batch.size", "262144"),
     ("batch.num.messages", "100000"),
     // Just below what a broker takes by default, so that what it would refuse, and abort a
     // transaction for, is refused here, where only the record is at stake.
@@ -67,8 +67,10 @@ const PRODUCER: &[(&str, &str)] = &[
 ];
 
 /// How long records of a transaction are gathered. Nobody sees them before it commits, and a commit
-/// sends what waits at once.
-const TRANSACTIONAL_LINGER_MS: &str = "5";
+/// sends what waits at once, so a batch goes when it is full. Were this shorter than a request
+/// takes, librdkafka's thread would spin: it does not sleep while a batch is due, and an idempotent
+/// producer sends a partition's next batch only when the one before was answered.
+const TRANSACTIONAL_LINGER_MS: &str = "200";
 /// How long records are gathered outside of transactions, where each waits for it.
 const PROMPT_LINGER_MS: &str = "1";
 

@@ -30,7 +30,8 @@ use crate::metrics::{CommitStep, ThreadMetrics};
 use crate::runtime::active_task::ActiveTask;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::observe::Shared;
-use crate::runtime::restore::{OpenStores, Work};
+use crate::runtime::opening::OpenStores;
+use crate::runtime::restore::Work;
 use crate::status::TaskState;
 
 impl<C: Cluster> StreamThread<C> {

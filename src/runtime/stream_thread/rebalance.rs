@@ -19,7 +19,8 @@ use crate::runtime::active_task::ActiveTask;
 use crate::runtime::collector::TaskHost;
 use crate::runtime::commit_metadata;
 use crate::runtime::error::{Reaction, RuntimeError};
-use crate::runtime::restore::{Done, OpenStores, Work};
+use crate::runtime::opening::OpenStores;
+use crate::runtime::restore::{Done, Work};
 use crate::status::TaskState;
 
 impl<C: Cluster> StreamThread<C> {
