@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the system packages that are missing; does nothing where all are there.
 #   setup.sh build    what compiling Tidemill takes: a C++ compiler, libclang, zlib, OpenSSL
-#   setup.sh test     the same and Java 17, Maven and Python 3, for the tests with a real Kafka
+#   setup.sh test     the same and Java 17, Maven and Python 3, for the tests with a real Kafka;
+#                     Prometheus and Node, for those of metrics, rules and dashboards
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
@@ -29,6 +30,8 @@ missing_packages() {
   has_java || echo openjdk-17-jdk-headless
   has_command mvn || echo maven
   has_command python3 || echo python3
+  { has_command prometheus && has_command promtool; } || echo prometheus
+  { has_command node && has_command npm; } || printf '%s\n' nodejs npm
 }
 
 install_packages() {
@@ -46,6 +49,10 @@ install_packages() {
   say "setup: installing $*"
   "${as_root[@]}" apt-get update -q
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+  # Prometheus is for the tests alone; where there are services, its package starts one.
+  if [[ " $* " == *" prometheus "* ]] && [ -d /run/systemd/system ]; then
+    "${as_root[@]}" systemctl disable --now prometheus
+  fi
 }
 
 check_rust() {

@@ -3,11 +3,12 @@
 //!
 //! Read first [`market`] (an exchange's topics and its instances), [`flow`] and [`sender`] (the
 //! orders sent), [`outcome`] (what came of them, and the comparison of two outcomes), [`tail`] (the
-//! moment at which something new is seen); then the tests.
+//! moment at which something new is seen), [`prometheus`] (a real one, with our rules); then the tests.
 
 mod flow;
 mod market;
 mod outcome;
+mod prometheus;
 mod sender;
 mod tail;
 
@@ -17,6 +18,7 @@ mod commit_steps;
 mod crashes;
 mod first_steps;
 mod full_disk;
+mod monitoring;
 mod operations;
 mod takeover;
 mod two_orders;
