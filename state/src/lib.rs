@@ -10,6 +10,7 @@
 //! - `layered_store`: one store, which is a `write_set` (uncommitted and unapplied changes, and the
 //!   read cache) over a [`backend`];
 //! - `task_disk`: the database of a task, and how it comes back after it failed;
+//! - [`committed_view`]: what readers on other threads see, and `overlay`, a part of it;
 //! - [`memory`] and `rocksdb`: the backends;
 //! - [`position`]: how far a store is, and its bytes; `layout`: which format its entries have;
 //! - [`memory_budget`]: one bound for the process; [`statistics`]: what is used of it;
@@ -17,12 +18,14 @@
 //! - [`error`]: what can go wrong, and what to do.
 
 pub mod backend;
+pub mod committed_view;
 pub mod directory;
 pub mod error;
 mod layered_store;
 mod layout;
 pub mod memory;
 pub mod memory_budget;
+mod overlay;
 pub mod position;
 mod rocksdb;
 mod sort_buffer;
@@ -31,6 +34,7 @@ mod task_disk;
 pub mod task_stores;
 mod write_set;
 
+pub use committed_view::{Committed, CommittedView, Unreadable};
 pub use directory::{StateDirectory, TaskDirectory};
 pub use error::{Result, StateError};
 pub use memory_budget::StateMemory;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tidemill_topology::store::bytes::{KeyRange, Order, Visit};
 
@@ -26,6 +27,34 @@ impl MemoryBackend {
     /// Removes everything.
     pub fn clear(&mut self) {
         *self = Self::default();
+    }
+}
+
+/// A backend in memory that readers on other threads share. Only its owner writes, in batches.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedMemory(Arc<RwLock<MemoryBackend>>);
+
+impl SharedMemory {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, MemoryBackend> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, MemoryBackend> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backend for SharedMemory {
+    fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
+        self.read().get(key, value)
+    }
+
+    fn scan(&self, range: KeyRange<'_>, order: Order, visit: &mut Visit<'_>) -> Result {
+        self.read().scan(range, order, visit)
+    }
+
+    fn approximate_entries(&self) -> u64 {
+        self.read().approximate_entries()
     }
 }
 

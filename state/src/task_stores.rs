@@ -18,21 +18,24 @@
 //! been changed again, and its committed value is gone from memory; a batch without that value,
 //! yet with a position behind it, would lose it for good.
 //!
-//! Queries from outside must see committed state alone. The owner of the stores answers them when
-//! [`TaskStores::has_uncommitted`] says no, which is so after each commit.
+//! Readers on other threads see committed state alone, through [`TaskStores::view`]; when they have
+//! asked, [`TaskStores::show`] lets them, and each commit keeps what they see up to date.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use tidemill_topology::error::Error as TopologyError;
 use tidemill_topology::store::StoreSpec;
 use tidemill_topology::store::bytes::{BytesStore, StoreIndex};
 use tidemill_topology::store::spec::{ChangelogEntry, Restored};
+use tidemill_topology::time::Timestamp;
 
 use crate::backend::Batch;
+use crate::committed_view::{CommittedView, SharedBackend};
 use crate::error::{Result, StateError};
 use crate::layered_store::{LayeredStore, Reads};
-use crate::memory::MemoryBackend;
+use crate::memory::SharedMemory;
 use crate::memory_budget::{StateMemory, TaskShare};
 use crate::position::{InputOffset, Position};
 use crate::rocksdb::{ColumnFamily, Database};
@@ -89,6 +92,9 @@ pub struct TaskStores {
     share: TaskShare,
     unapplied_since_ms: Option<i64>,
     emptied: Vec<StoreIndex>,
+    /// Bytes of the copies that readers see.
+    shown_bytes: usize,
+    view: Arc<CommittedView>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,7 +104,7 @@ struct Positions {
 }
 
 enum Store {
-    Memory(LayeredStore<MemoryBackend>),
+    Memory(LayeredStore<SharedMemory>),
     Disk(LayeredStore<ColumnFamily>),
 }
 
@@ -185,16 +191,27 @@ impl TaskStores {
                     let family = database.column_family(&spec.name);
                     Store::Disk(LayeredStore::new(spec.clone(), family, share))
                 }
-                _ => {
-                    Store::Memory(LayeredStore::new(spec.clone(), MemoryBackend::default(), share))
-                }
+                _ => Store::Memory(LayeredStore::new(spec.clone(), SharedMemory::default(), share)),
             });
         }
         let inputs = match &disk {
             Some(disk) => disk.database()?.inputs()?,
             None => BTreeMap::new(),
         };
+        let mut backends = Vec::with_capacity(specs.len());
+        for store in &stores {
+            backends.push(match (store, &disk) {
+                (Store::Disk(store), Some(disk)) => {
+                    SharedBackend::Disk(disk.database()?.column_family(&store.spec().name))
+                }
+                (Store::Memory(store), _) => SharedBackend::Memory(store.backend.clone()),
+                // A store on disk came with the disk.
+                (Store::Disk(_), None) => continue,
+            });
+        }
         Ok(Self {
+            view: Arc::new(CommittedView::new(backends)),
+            shown_bytes: 0,
             stores,
             positions,
             inputs_applied: inputs.clone(),
@@ -282,9 +299,14 @@ impl TaskStores {
         if let Some(store) = self.stores.iter().find(|store| !store.write_set().all_handed_out()) {
             return Err(StateError::ChangedDuringCommit { store: store.spec().name.clone() });
         }
-        for store in &mut self.stores {
-            store.write_set_mut().committed();
+        let mut shown = self.view.shown();
+        self.shown_bytes = 0;
+        for (at, store) in self.stores.iter_mut().enumerate() {
+            let mut overlay = shown.as_mut().and_then(|shown| shown.overlay(at));
+            store.write_set_mut().committed(overlay.as_deref_mut());
+            self.shown_bytes += overlay.map_or(0, |overlay| overlay.bytes());
         }
+        drop(shown);
         for (index, position) in positions {
             self.positions[index.0].committed = Some(*position);
         }
@@ -304,7 +326,8 @@ impl TaskStores {
         let Some(since) = self.unapplied_since_ms else { return Ok(Applied::NotDue) };
         let is_old = now_ms.saturating_sub(since) >= self.policy.interval_ms;
         let bound = self.policy.bytes.min(self.share.bytes());
-        if is_old || self.dirty_bytes() >= bound { self.apply() } else { Ok(Applied::NotDue) }
+        let bytes = self.dirty_bytes() + self.shown_bytes;
+        if is_old || bytes >= bound { self.apply() } else { Ok(Applied::NotDue) }
     }
 
     /// Step 6: moves everything committed into the backend, sorted by key, with the positions and
@@ -323,7 +346,7 @@ impl TaskStores {
         self.apply_to_disk()?;
         for store in &mut self.stores {
             if let Store::Memory(store) = store {
-                store.write_set.write_unapplied(&mut store.backend);
+                store.write_set.write_unapplied(&mut *store.backend.write());
             }
             let budget = store.cache_budget();
             store.write_set_mut().applied(budget);
@@ -333,6 +356,8 @@ impl TaskStores {
         }
         self.inputs_applied.clone_from(&self.inputs);
         self.unapplied_since_ms = None;
+        self.view.applied();
+        self.shown_bytes = 0;
         Ok(Applied::All)
     }
 
@@ -363,10 +388,22 @@ impl TaskStores {
         for store in &mut stores {
             store.backend.let_go();
         }
+        self.view.replace_backends(|_, backend| {
+            if let SharedBackend::Disk(family) = backend {
+                family.let_go();
+            }
+        });
         disk.reopen(&stores.iter().map(|store| store.spec()).collect::<Vec<_>>())?;
+        let database = disk.database()?;
         for store in stores {
-            store.backend = disk.database()?.column_family(&store.spec().name);
+            store.backend = database.column_family(&store.spec().name);
         }
+        let stores = &self.stores;
+        self.view.replace_backends(|at, backend| {
+            if let SharedBackend::Disk(family) = backend {
+                *family = database.column_family(&stores[at].spec().name);
+            }
+        });
         Ok(())
     }
 
@@ -396,6 +433,7 @@ impl TaskStores {
     /// Drops everything that the backend does not have, committed or not. Each store then has to
     /// be restored from its [`position`](Self::position).
     pub fn rollback(&mut self) {
+        self.view.hide();
         for store in &mut self.stores {
             store.write_set_mut().clear();
         }
@@ -483,10 +521,11 @@ impl TaskStores {
     /// # Errors
     /// When the engine cannot be written.
     pub fn wipe(&mut self, index: StoreIndex) -> Result {
+        self.view.hide();
         self.revive_disk()?;
         let store = &mut self.stores[index.0];
         match (&mut *store, &self.disk) {
-            (Store::Memory(store), _) => store.backend.clear(),
+            (Store::Memory(store), _) => store.backend.write().clear(),
             (Store::Disk(store), Some(disk)) => disk.database()?.wipe(&store.spec().name)?,
             // A store on disk came with the disk.
             (Store::Disk(_), None) => {}
@@ -511,6 +550,34 @@ impl TaskStores {
     /// When the engine cannot be written; nothing is lost, the changelog has it.
     pub fn close(mut self) -> Result {
         self.apply().map(|_| ())
+    }
+
+    /// What readers on other threads see of the stores.
+    #[must_use]
+    pub fn view(&self) -> Arc<CommittedView> {
+        Arc::clone(&self.view)
+    }
+
+    /// Lets readers see what is committed, from now on until nobody has asked between two applies.
+    /// False while something is uncommitted: the value that it took the place of may be gone.
+    pub fn show(&mut self) -> bool {
+        if self.view.is_shown() {
+            return true;
+        }
+        if self.has_uncommitted() {
+            return false;
+        }
+        self.shown_bytes = 0;
+        self.view.show(|at, overlay| {
+            overlay.copy(self.stores[at].write_set());
+            self.shown_bytes += overlay.bytes();
+        });
+        true
+    }
+
+    /// Tells readers the clocks of stores that have one, as they are with the last commit.
+    pub fn show_times(&self, time: impl Fn(StoreIndex) -> Timestamp) {
+        self.view.set_times(time);
     }
 
     /// Whether anything was written since the last commit.
@@ -544,7 +611,7 @@ impl TaskStores {
         match (store, self.disk.as_ref().map(TaskDisk::database)) {
             (Store::Memory(store), _) => {
                 statistics.entries = store.approximate_entries();
-                statistics.memory_bytes = store.backend.bytes();
+                statistics.memory_bytes = store.backend.read().bytes();
             }
             (Store::Disk(store), Some(Ok(database))) => {
                 let on_disk = database.statistics(&store.spec().name);
@@ -568,6 +635,13 @@ impl TaskStores {
     }
 }
 
+impl Drop for TaskStores {
+    /// Whoever opens the task's database next must find it closed: readers let go of it first.
+    fn drop(&mut self) {
+        self.view.close();
+    }
+}
+
 /// Moves sorted records into a store's backend, and its position in the same step or after it.
 fn put_restored(
     store: &mut Store,
@@ -577,7 +651,7 @@ fn put_restored(
 ) -> Result {
     let (name, database): (_, &Database) = match (&mut *store, disk) {
         (Store::Disk(store), Some(disk)) => (&store.spec().name, disk.database()?),
-        (Store::Memory(store), _) => return drain_into(buffer, &mut store.backend),
+        (Store::Memory(store), _) => return drain_into(buffer, &mut *store.backend.write()),
         (Store::Disk(_), None) => return Ok(()),
     };
     let mut batch = database.batch();

@@ -23,10 +23,12 @@ use tidemill_topology::store::bytes::{KeyRange, Order, Visit};
 use tidemill_topology::time::Timestamp;
 
 use self::entry::{Entry, Flags};
-use self::ordered::{DirtyIndex, Mask};
+use self::ordered::DirtyIndex;
+pub(crate) use self::ordered::{Mask, merge};
 use self::pending::PendingUpdates;
 use self::table::{Slot, Table};
 use crate::backend::Batch;
+use crate::overlay::Overlay;
 
 /// What a look-up of a key knows without asking the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub(crate) struct WriteSet {
     unlogged: Vec<Slot>,
     unapplied: Vec<Slot>,
     masks: Vec<Mask>,
+    /// Whether a range was deleted since the last commit.
+    masks_changed: bool,
     caching: bool,
     pending: PendingUpdates,
     index: Option<DirtyIndex>,
@@ -220,6 +224,7 @@ impl WriteSet {
             Some(last) if *last.to == *from => last.to = mask.to,
             _ => self.masks.push(mask),
         }
+        self.masks_changed = true;
     }
 
     /// Visits a range of keys in order; `scan` runs over the backend.
@@ -242,9 +247,9 @@ impl WriteSet {
                 .map(|slot| (table.entry(*slot).key().into(), *slot))
                 .collect()
         });
-        ordered::merge(
+        merge(
             index,
-            |slot| table.entry(slot).value(),
+            |slot| table.entry(*slot).value(),
             |key| masks.iter().any(|mask| mask.covers(key)),
             (range, order),
             visit,
@@ -271,8 +276,8 @@ impl WriteSet {
         self.writes == self.writes_handed_out
     }
 
-    /// Declares what changed as committed.
-    pub(crate) fn committed(&mut self) {
+    /// Declares what changed as committed, and shows it to readers, if there are any.
+    pub(crate) fn committed(&mut self, mut shown: Option<&mut Overlay>) {
         for slot in std::mem::take(&mut self.unlogged) {
             let list = self.table.change(slot, |entry| {
                 entry.unset(Flags::LISTED);
@@ -281,6 +286,9 @@ impl WriteSet {
                 entry.unset(Flags::UNLOGGED.with(Flags::FRESH));
                 if changed {
                     entry.set(Flags::UNAPPLIED);
+                    if let Some(shown) = &mut shown {
+                        shown.put(entry.key(), entry.value());
+                    }
                 }
                 list
             });
@@ -290,6 +298,27 @@ impl WriteSet {
         }
         self.writes_handed_out = self.writes;
         self.writes_committed = self.writes;
+        let masks_changed = std::mem::take(&mut self.masks_changed);
+        match shown {
+            // What a range deletion took away is in no list of changes.
+            Some(shown) if masks_changed => shown.copy(self),
+            Some(shown) => shown.set_growth(self.growth),
+            None => {}
+        }
+    }
+
+    /// Visits everything that is committed and not in the backend, deleted ranges apart.
+    /// To be called only while nothing is uncommitted.
+    pub(crate) fn for_each_unapplied(&self, mut each: impl FnMut(&[u8], Option<&[u8]>)) {
+        debug_assert!(!self.has_uncommitted());
+        for entry in self.unapplied.iter().map(|slot| self.table.entry(*slot)) {
+            each(entry.key(), entry.value());
+        }
+    }
+
+    /// The deleted ranges that the backend still has.
+    pub(crate) fn masks(&self) -> &[Mask] {
+        &self.masks
     }
 
     /// Whether anything was written since the last commit.

@@ -17,14 +17,14 @@ use crate::memory::bounds;
 pub(super) type DirtyIndex = BTreeMap<Box<[u8]>, Slot>;
 
 /// A range of keys that was deleted and is not applied yet: it hides what the backend holds.
-#[derive(Debug)]
-pub(super) struct Mask {
+#[derive(Clone, Debug)]
+pub(crate) struct Mask {
     pub(super) from: Box<[u8]>,
     pub(super) to: Box<[u8]>,
 }
 
 impl Mask {
-    pub(super) fn covers(&self, key: &[u8]) -> bool {
+    pub(crate) fn covers(&self, key: &[u8]) -> bool {
         *self.from <= *key && *key < *self.to
     }
 }
@@ -32,9 +32,9 @@ impl Mask {
 /// Merges the dirty keys of a range with those of the backend: `value_of` tells what became of a
 /// dirty key, `hidden` which keys of the backend are not to be seen, and `scan` runs over the
 /// backend.
-pub(super) fn merge<'a, E>(
-    index: &'a DirtyIndex,
-    value_of: impl Fn(Slot) -> Option<&'a [u8]>,
+pub(crate) fn merge<'a, D, E>(
+    index: &'a BTreeMap<Box<[u8]>, D>,
+    value_of: impl Fn(&'a D) -> Option<&'a [u8]>,
     hidden: impl Fn(&[u8]) -> bool,
     (range, order): (KeyRange<'_>, Order),
     visit: &mut Visit<'_>,
@@ -47,7 +47,7 @@ pub(super) fn merge<'a, E>(
         Order::Backward => dirty.next_back(),
     };
     let mut dirty =
-        std::iter::from_fn(next).map(|(key, slot)| (&**key, value_of(*slot))).peekable();
+        std::iter::from_fn(next).map(|(key, dirty)| (&**key, value_of(dirty))).peekable();
     let comes_first = |left: &[u8], right: &[u8]| match order {
         Order::Forward => left.cmp(right),
         Order::Backward => right.cmp(left),

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use tidemill_state::{Applied, ApplyPolicy, InputOffset, Position, StateMemory, TaskStores};
+use tidemill_state::{
+    Applied, ApplyPolicy, InputOffset, Position, StateMemory, TaskStores, Unreadable,
+};
 use tidemill_topology::store::bytes::{KeyRange, Order};
 use tidemill_topology::store::spec::ChangelogEntry;
 use tidemill_topology::store::{Pending, StoreIndex, StoreKind, StoreSpec};
@@ -22,6 +24,8 @@ pub enum Step {
     DeleteRange(Vec<u8>, Vec<u8>),
     Drain,
     Commit,
+    /// Somebody asks for what is committed.
+    Show,
     Apply,
     Abort,
     Restart,
@@ -50,6 +54,8 @@ pub enum Mistake {
     RecordIsNotRestored,
     /// The position is one record ahead of what was applied.
     PositionIsAhead,
+    /// Readers are shown what is not committed.
+    ReadersSeeTheWriteSet,
 }
 
 pub type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -137,7 +143,8 @@ impl World {
 
     pub fn run(&mut self, steps: &[Step]) -> Check {
         for (at, step) in steps.iter().enumerate() {
-            self.step(step).map_err(|what| format!("step {at} {step:?}: {what}"))?;
+            let done = self.step(step).and_then(|()| self.compare_view());
+            done.map_err(|what| format!("step {at} {step:?}: {what}"))?;
         }
         self.compare_all()
     }
@@ -180,6 +187,13 @@ impl World {
             Step::DeleteRange(from, to) => self.delete_range(&from, &to),
             Step::Drain => self.compare_drain()?,
             Step::Commit => self.commit(CrashAt::BeforeApply)?,
+            Step::Show => {
+                let uncommitted = self.stores().has_uncommitted();
+                let view = self.stores().view();
+                let was_shown = !matches!(view.read(), Err(Unreadable::Hidden));
+                let shown = self.stores().show();
+                same("shown", &shown, &(was_shown || !uncommitted))?;
+            }
             Step::Apply => {
                 if self.stores().apply().unwrap() == Applied::All {
                     self.note_applied();
@@ -399,6 +413,37 @@ impl World {
     pub fn compare_all(&mut self) -> Check {
         self.compare_scan(&[], None, false, usize::MAX)?;
         self.compare_scan(&[], None, true, usize::MAX)
+    }
+
+    /// What readers see, if they are shown anything, is what is committed.
+    fn compare_view(&mut self) -> Check {
+        let view = self.stores().view();
+        let Ok(committed) = view.read() else { return Ok(()) };
+        let wanted = match self.mistake {
+            Mistake::ReadersSeeTheWriteSet => &self.live,
+            _ => &self.committed,
+        };
+        let mut value = vec![9];
+        for key in self.live.keys().chain(self.committed.keys()) {
+            let found = committed.get(STORE, key, &mut value).map_err(|error| error.to_string())?;
+            same("value shown", &found.then_some(&value), &wanted.get(key))?;
+        }
+        for order in [Order::Forward, Order::Backward] {
+            let mut found = Vec::new();
+            committed
+                .scan(STORE, KeyRange::ALL, order, &mut |key, value| {
+                    found.push((key.to_vec(), value.to_vec()));
+                    ControlFlow::Continue(())
+                })
+                .map_err(|error| error.to_string())?;
+            if order == Order::Backward {
+                found.reverse();
+            }
+            let expected: Vec<_> =
+                wanted.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+            same("entries shown", &found, &expected)?;
+        }
+        Ok(())
     }
 
     fn compare_scan(

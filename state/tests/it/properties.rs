@@ -39,6 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (key(), key()).prop_map(|(from, to)| Step::DeleteRange(from, to)),
         4 => Just(Step::Drain),
         6 => Just(Step::Commit),
+        4 => Just(Step::Show),
         5 => Just(Step::Apply),
         2 => Just(Step::Abort),
         1 => Just(Step::Restart),
@@ -87,9 +88,12 @@ fn a_caching_store_on_disk_hands_out_folded_updates_with_the_old_values() {
 
 #[test]
 fn the_comparison_notices_what_it_is_there_for() {
-    for mistake in
-        [Mistake::RollbackKeepsEntries, Mistake::RecordIsNotRestored, Mistake::PositionIsAhead]
-    {
+    for mistake in [
+        Mistake::RollbackKeepsEntries,
+        Mistake::RecordIsNotRestored,
+        Mistake::PositionIsAhead,
+        Mistake::ReadersSeeTheWriteSet,
+    ] {
         holds(500, 150, false, false, mistake).expect_err(&format!("{mistake:?} goes unnoticed"));
     }
 }
