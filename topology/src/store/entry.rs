@@ -9,7 +9,8 @@ use crate::graph::{StoreSerdes, Topology};
 use crate::serde::SerdeRef;
 use crate::store::bytes::{BytesStore, KeyRange, Order};
 use crate::store::key_value::KeyValueHandle;
-use crate::store::spec::{SEQUENCE_LEN, StoreKind, TIME_LEN, split_timestamp};
+use crate::store::select::{Parts, Selected, split};
+use crate::store::spec::{StoreKind, TIME_LEN, split_timestamp};
 use crate::time::{Timestamp, Window};
 
 /// One entry of a store.
@@ -118,48 +119,14 @@ impl<K: 'static, V: 'static> StoreReader<K, V> {
         value: &[u8],
         oldest: Timestamp,
     ) -> Result<Option<StoreEntry<K, V>>> {
-        let time_at = |at: usize| split_timestamp(&key[at.min(key.len())..]).0;
-        let (key, value, timestamp, window) = match self.kind {
-            StoreKind::KeyValue => (key, value, None, None),
-            StoreKind::TimestampedKeyValue => {
-                let (timestamp, value) = split_timestamp(value);
-                (key, value, Some(timestamp), None)
-            }
-            StoreKind::Window { window_ms, .. }
-            | StoreKind::TimestampedWindow { window_ms, .. } => {
-                let at = key.len().saturating_sub(TIME_LEN + SEQUENCE_LEN);
-                let start = time_at(at);
-                if start < oldest {
-                    return Ok(None);
-                }
-                let (timestamp, value) = match self.kind.has_timestamps() {
-                    true => {
-                        let (timestamp, value) = split_timestamp(value);
-                        (Some(timestamp), value)
-                    }
-                    false => (None, value),
-                };
-                (
-                    &key[TIME_LEN..at],
-                    value,
-                    timestamp,
-                    Some(Window { start, end: start + window_ms }),
-                )
-            }
-            StoreKind::Session { .. } => {
-                let at = key.len().saturating_sub(2 * TIME_LEN);
-                let (end, start) = (time_at(at), time_at(at + TIME_LEN));
-                if end < oldest {
-                    return Ok(None);
-                }
-                (&key[TIME_LEN..at], value, None, Some(Window { start, end }))
-            }
-            StoreKind::Versioned { .. } => {
-                let Some((1, value)) = value.split_first() else { return Ok(None) };
-                let at = key.len().saturating_sub(TIME_LEN);
-                (&key[..at], value, Some(time_at(at)), None)
-            }
-        };
+        let Some(parts) = split(self.kind, key, value) else { return Ok(None) };
+        let Parts { key, value, timestamp, window } = parts;
+        let is_session = matches!(self.kind, StoreKind::Session { .. });
+        if window
+            .is_some_and(|window| (if is_session { window.end } else { window.start }) < oldest)
+        {
+            return Ok(None);
+        }
         let handle = self.handle();
         Ok(Some(StoreEntry {
             key: handle.read_key(key)?,
@@ -167,6 +134,42 @@ impl<K: 'static, V: 'static> StoreReader<K, V> {
             timestamp,
             window,
         }))
+    }
+
+    /// The store's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The store's layout.
+    #[must_use]
+    pub fn kind(&self) -> StoreKind {
+        self.kind
+    }
+
+    /// A key as the store has it, without window or version.
+    ///
+    /// # Errors
+    /// When the key has no bytes.
+    pub fn key_bytes(&self, key: &K) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.handle().write_key(key, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// An entry that was asked for in bytes.
+    ///
+    /// # Errors
+    /// When its key or value cannot be read.
+    pub fn entry(&self, selected: &Selected) -> Result<StoreEntry<K, V>> {
+        let handle = self.handle();
+        Ok(StoreEntry {
+            key: handle.read_key(&selected.key)?,
+            value: handle.read_value(&selected.value)?,
+            timestamp: selected.timestamp,
+            window: selected.window,
+        })
     }
 
     /// The serdes as the store's own nodes use them; its index is of no concern here.

@@ -2,13 +2,15 @@
 //!
 //! Read [`bytes`] first (what a store must be able to do), then [`spec`] (the kinds of stores, their
 //! byte layouts and changelogs), then the typed views: [`key_value`], [`window`], [`session`],
-//! [`versioned`], [`join_window`] and [`change_buffer`], and [`entry`] for readers from outside.
+//! [`versioned`], [`join_window`] and [`change_buffer`], and [`select`] and [`entry`] for readers from
+//! outside.
 
 pub mod bytes;
 pub mod change_buffer;
 pub mod entry;
 pub mod join_window;
 pub mod key_value;
+pub mod select;
 pub mod session;
 pub mod spec;
 pub mod versioned;
