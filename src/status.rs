@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use tidemill_topology::store::Order;
+use tidemill_topology::time::Timestamp;
 
 /// The state of a task. The runtime's task lifecycle decides which may follow which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -189,6 +191,54 @@ pub enum Query {
         /// Levels a side.
         depth: usize,
     },
+    /// What stores there are.
+    Stores,
+    /// Entries of a store.
+    Store(StoreQuestion),
+}
+
+/// A question for entries of a store, by somebody who does not know its types.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreQuestion {
+    /// The store's name.
+    pub store: String,
+    /// Which keys.
+    pub keys: StoreKeys,
+    /// In windowed stores: only windows that start, or sessions that end, at this time or later.
+    pub since: Option<Timestamp>,
+    /// In windowed stores: only windows or sessions that start at this time or earlier.
+    pub until: Option<Timestamp>,
+    /// In versioned stores: what was valid at this time.
+    pub as_of: Option<Timestamp>,
+    /// Ascending or descending.
+    pub order: Order,
+    /// Most entries of the answer.
+    pub limit: usize,
+    /// Where the answer before ended, as its `next` said.
+    pub after: Option<String>,
+    /// This partition alone; otherwise a key's partition is that of its hash, and a range is of
+    /// all partitions.
+    pub partition: Option<i32>,
+}
+
+/// Which keys of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreKeys {
+    /// This one.
+    One(KeyText),
+    /// From the first (inclusive) to the other (exclusive), in the order of their bytes.
+    Range(Option<KeyText>, Option<KeyText>),
+    /// Those whose bytes start with these.
+    Prefix(KeyText),
+}
+
+/// A key as somebody wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyText {
+    /// As text that the key's serde reads; of a prefix, the bytes of the text.
+    Plain(String),
+    /// Its bytes, as URL-safe base64.
+    Base64(String),
 }
 
 /// Why a [`Query`] has no answer.
@@ -198,6 +248,25 @@ pub enum QueryError {
     /// There is no such thing.
     #[error("{0} is not known here")]
     NotFound(String),
+    /// The topology has no such store.
+    #[error("no store is named {name}; {hint}")]
+    UnknownStore {
+        /// The name that was asked for.
+        name: String,
+        /// The nearest name, or all names.
+        hint: String,
+    },
+    /// The question does not fit the store.
+    #[error("{0}")]
+    Misfit(String),
+    /// Another instance has it.
+    #[error("{what}: task {task} is not on this instance; ask the one that has it (see /metadata)")]
+    Elsewhere {
+        /// What was asked for.
+        what: String,
+        /// The task that has it.
+        task: String,
+    },
     /// The running topology has no state of that kind.
     #[error("this application has no {0}")]
     Unsupported(&'static str),

@@ -19,6 +19,14 @@ impl Serde<CompactString> for Text {
     fn deserialize(&self, bytes: &[u8]) -> SerdeResult<CompactString> {
         Ok(CompactString::from_utf8(bytes)?)
     }
+
+    fn to_json(&self, value: &CompactString) -> Option<serde_json::Value> {
+        Some(value.as_str().into())
+    }
+
+    fn from_text(&self, text: &str) -> SerdeResult<CompactString> {
+        Ok(text.into())
+    }
 }
 
 /// Orders as investors send them: JSON.

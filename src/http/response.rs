@@ -153,6 +153,9 @@ impl From<QueryError> for Failure {
         let detail = error.to_string();
         match error {
             QueryError::NotFound(_) => Self::not_found(detail, "check the name"),
+            QueryError::UnknownStore { .. } => Self::not_found(detail, "/stores names all stores"),
+            QueryError::Misfit(_) => Self::bad_request(detail),
+            QueryError::Elsewhere { .. } => Self::unavailable(detail),
             QueryError::Unsupported(_) => {
                 Self::not_found(detail, "/topology says what this application does")
             }

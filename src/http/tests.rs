@@ -48,7 +48,9 @@ impl Introspect for Instance {
 
     fn query(&self, query: &Query) -> Result<Value, QueryError> {
         std::thread::sleep(self.delay);
-        let Query::Book { asset, depth } = query;
+        let Query::Book { asset, depth } = query else {
+            return Err(QueryError::Unsupported("stores"));
+        };
         match asset.as_str() {
             "moving" => Err(QueryError::Unavailable {
                 what: "the book of moving".into(),

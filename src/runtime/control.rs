@@ -12,7 +12,6 @@ use super::global::GlobalStores;
 use super::instance::{Instance, Worker};
 use super::observe::Phase;
 use super::plan::Plan;
-use super::query::StoreRequest;
 use crate::kafka::{Cluster, KafkaError, Waker};
 
 /// How often the control thread looks after memory and old state.
@@ -48,8 +47,6 @@ pub(super) struct ThreadHandle {
     name: String,
     /// Set when this thread alone is to end.
     removed: Arc<AtomicBool>,
-    /// Takes queries of its stores.
-    pub requests: Sender<StoreRequest>,
     /// Ends its wait for records.
     pub wake: Box<dyn Fn() + Send>,
 }
@@ -165,6 +162,7 @@ impl<C: Cluster> Control<C> {
 
     fn run_threads(&self, plan: &Arc<Plan>) -> Result<(), RuntimeError> {
         let instance = &self.instance;
+        instance.shared().stores().set_plan(plan);
         let updater = instance.read_globals()?;
         if instance.is_stopping() {
             return Ok(());
@@ -173,6 +171,7 @@ impl<C: Cluster> Control<C> {
         let mut globals = GlobalStores::default();
         if let Some(updater) = updater {
             globals = updater.stores();
+            updater.open(instance.shared().stores());
             let stop = Arc::clone(instance.stop());
             let name = "global".to_owned();
             threads.push((name.clone(), spawn(name, move || updater.run(&stop))?));
@@ -194,10 +193,10 @@ impl<C: Cluster> Control<C> {
         globals: GlobalStores,
     ) -> Result<ThreadJoin, RuntimeError> {
         let worker = self.instance.worker(number, plan, globals)?;
-        let Worker { name, thread, updater, requests, removed, waker } = worker;
+        let Worker { name, thread, updater, removed, waker } = worker;
         spawn(format!("restore-{number}"), move || updater.run())?;
         let wake = Box::new(move || waker.wake());
-        let handle = ThreadHandle { name: name.clone(), removed, requests, wake };
+        let handle = ThreadHandle { name: name.clone(), removed, wake };
         self.links.threads.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
         Ok((name, spawn(format!("stream-{number}"), move || thread.run())?))
     }

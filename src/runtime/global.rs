@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tidemill_state::{ApplyPolicy, StateMemory, TaskStores};
 use tidemill_topology::error::{Error, Result as TopologyResult};
-use tidemill_topology::graph::Topology;
+use tidemill_topology::graph::{SubtopologyId, TaskId, Topology};
 use tidemill_topology::handler::Handlers;
 use tidemill_topology::node::{Host, Outgoing};
 use tidemill_topology::record::{Headers, RawRecord};
@@ -18,6 +18,8 @@ use tidemill_topology::task::{InputIndex, Task};
 use tidemill_topology::time::Timestamp;
 
 use super::error::RuntimeError;
+use super::query::ReadableStores;
+use super::query::readable::Asker;
 use crate::clock::Clock;
 use crate::kafka::{
     Admin, Consumer, ErrorClass, Event, Isolation, KafkaError, Message, Offset, OffsetSpec,
@@ -34,6 +36,7 @@ pub struct GlobalStores(Arc<Vec<Part>>);
 
 /// The stores of one global subtopology.
 struct Part {
+    subtopology: SubtopologyId,
     names: Vec<String>,
     stores: Mutex<TaskStores>,
 }
@@ -67,6 +70,8 @@ impl GlobalStores {
 pub struct GlobalUpdater<C: Consumer> {
     consumer: C,
     stores: GlobalStores,
+    /// Tells when readers wait to be shown the stores.
+    asker: Arc<Asker>,
     readers: Vec<Reader>,
     records: Vec<Received<C::Message>>,
     events: Vec<Event>,
@@ -107,6 +112,7 @@ impl<C: Consumer> GlobalUpdater<C> {
             let specs = topology.stores(subtopology);
             let name = format!("global-{}", subtopology.id.0);
             parts.push(Part {
+                subtopology: subtopology.id,
                 names: specs.iter().map(|spec| spec.name.clone()).collect(),
                 stores: Mutex::new(TaskStores::open(
                     &name,
@@ -136,6 +142,8 @@ impl<C: Consumer> GlobalUpdater<C> {
         let mut updater = Self {
             consumer,
             stores,
+            // It looks at least once a poll.
+            asker: Asker::new(|| {}),
             readers,
             records: Vec::new(),
             events: Vec::new(),
@@ -162,6 +170,15 @@ impl<C: Consumer> GlobalUpdater<C> {
         self.stores.clone()
     }
 
+    /// Lets the stores be queried from now on.
+    pub fn open(&self, readable: &ReadableStores) {
+        for part in &*self.stores.0 {
+            // Every instance has them whole: there is one task of them.
+            let task = TaskId { subtopology: part.subtopology, partition: 0 };
+            readable.open(task, part.stores().view(), &self.asker);
+        }
+    }
+
     /// Keeps the stores up until told to stop.
     ///
     /// # Errors
@@ -181,6 +198,11 @@ impl<C: Consumer> GlobalUpdater<C> {
     }
 
     fn turn(&mut self) -> Result<(), RuntimeError> {
+        if self.asker.take() {
+            for part in &*self.stores.0 {
+                part.stores().show();
+            }
+        }
         self.consumer.poll(BATCH, POLL, &mut self.records, &mut self.events);
         for event in self.events.drain(..) {
             if let Event::Error { error, .. } | Event::AllBrokersDown(error) = event {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use tidemill_state::{ApplyPolicy, StateDirectory, StateMemory};
@@ -19,7 +19,7 @@ use super::membership::{MembersRole, MembersSettings, MembersTopic};
 use super::observe::{Phase, Shared};
 use super::opening::Opening;
 use super::plan::Plan;
-use super::query::StoreRequest;
+use super::query::readable::Asker;
 use super::restore::StateUpdater;
 use super::stream_thread::{StreamThread, ThreadConfig, ThreadLinks};
 use crate::clock::Clock;
@@ -57,8 +57,6 @@ pub struct Worker<C: Cluster> {
     pub updater: StateUpdater<C>,
     /// Ends this thread alone once it is set; wake the thread after setting it.
     pub removed: Arc<AtomicBool>,
-    /// Takes queries of the thread's stores; wake the thread after sending one.
-    pub requests: Sender<StoreRequest>,
     /// Ends the thread's wait for records.
     pub waker: <C::Consumer as Consumer>::Waker,
 }
@@ -278,10 +276,10 @@ impl<C: Cluster> Instance<C> {
         };
         let (work, work_in) = channel();
         let (done_out, done) = channel();
-        let (requests_out, requests) = channel();
         let removed = Arc::new(AtomicBool::new(false));
         let waker = consumer.waker();
-        let wake = waker.clone();
+        let (wake, wake_to_show) = (waker.clone(), waker.clone());
+        let asker = Asker::new(move || wake_to_show.wake());
         let updater = StateUpdater::<C>::new(
             restore_consumer,
             self.cluster.admin()?,
@@ -307,12 +305,12 @@ impl<C: Cluster> Instance<C> {
             ThreadLinks {
                 work,
                 done,
-                requests,
+                asker,
                 stop: Arc::clone(&self.stop),
                 removed: Arc::clone(&removed),
             },
         );
-        Ok(Worker { name, thread, updater, removed, requests: requests_out, waker })
+        Ok(Worker { name, thread, updater, removed, waker })
     }
 
     fn thread_config(&self, name: &str, producer: ProducerSettings) -> ThreadConfig {

@@ -8,6 +8,8 @@ use tidemill_topology::time::Timestamp;
 
 use super::error::RuntimeError;
 use super::membership::{HeldTask, MembersView};
+use super::query::ReadableStores;
+use super::query::json::{self, JsonStore};
 use crate::metrics::{ClientMetrics, Format, Metrics, StoreMetrics};
 use crate::status::{
     InstanceState, InstanceStatus, Introspect, Query, QueryError, RestoreStatus, TaskState,
@@ -19,7 +21,7 @@ pub struct Shared {
     application_id: String,
     instance_id: String,
     started_at_ms: i64,
-    topology: Topology,
+    stores: Arc<ReadableStores>,
     /// The registry of all series.
     pub metrics: Metrics,
     /// What is known of all instances.
@@ -79,11 +81,17 @@ impl Shared {
             application_id: application_id.to_owned(),
             instance_id: instance_id.to_owned(),
             started_at_ms: started_at.millis(),
-            topology,
+            stores: Arc::new(ReadableStores::new(topology)),
             metrics,
             members: MembersView::new(instance_id),
             seen: Mutex::default(),
         }))
+    }
+
+    /// The stores that can be read here.
+    #[must_use]
+    pub fn stores(&self) -> &Arc<ReadableStores> {
+        &self.stores
     }
 
     /// The instance's own series.
@@ -242,7 +250,7 @@ impl Introspect for Shared {
     }
 
     fn topology(&self, format: TopologyFormat) -> String {
-        let description = self.topology.describe();
+        let description = self.stores.topology().describe();
         match format {
             TopologyFormat::Text => description.to_string(),
             TopologyFormat::Json => description.to_json().to_string(),
@@ -250,7 +258,13 @@ impl Introspect for Shared {
         }
     }
 
-    fn query(&self, _: &Query) -> Result<serde_json::Value, QueryError> {
-        Err(QueryError::Unsupported("queries of its own"))
+    fn query(&self, query: &Query) -> Result<serde_json::Value, QueryError> {
+        match query {
+            Query::Stores => json::list(&self.stores),
+            Query::Store(question) => {
+                JsonStore::new(&self.stores, &question.store)?.answer(question)
+            }
+            Query::Book { .. } => Err(QueryError::Unsupported("books")),
+        }
     }
 }

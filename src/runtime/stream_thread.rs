@@ -34,7 +34,7 @@ use super::error::{Reaction, RuntimeError};
 use super::global::GlobalStores;
 use super::observe::Shared;
 use super::plan::Plan;
-use super::query::StoreRequest;
+use super::query::readable::Asker;
 use super::restore::{Done, Work};
 use crate::clock::Clock;
 use crate::config::ProcessingGuarantee;
@@ -93,8 +93,8 @@ pub struct ThreadLinks {
     pub work: Sender<Work>,
     /// From the state updater.
     pub done: Receiver<Done>,
-    /// Queries of its stores.
-    pub requests: Receiver<StoreRequest>,
+    /// Tells when readers wait to be shown the stores.
+    pub asker: Arc<Asker>,
     /// Set when the instance is told to stop.
     pub stop: Arc<AtomicBool>,
     /// Set when this thread alone is to end, and others are to have its tasks.
@@ -132,8 +132,6 @@ pub struct StreamThread<C: Cluster> {
     slots: Vec<Option<(TaskId, usize)>>,
     /// Tasks with records that wait: a turn costs nothing for the others, however many there are.
     busy: Vec<TaskId>,
-    /// A query that waits for the next commit.
-    asked: Option<StoreRequest>,
     /// Bytes that this thread's stores grew by since the last commit.
     uncommitted_bytes: usize,
     /// The wall clock when punctuations were last looked for.
@@ -205,7 +203,6 @@ impl<C: Cluster> StreamThread<C> {
             tasks: BTreeMap::new(),
             slots: Vec::new(),
             busy: Vec::new(),
-            asked: None,
             uncommitted_bytes: 0,
             last_punctuated: Timestamp::UNKNOWN,
             records: Vec::new(),
@@ -272,7 +269,7 @@ impl<C: Cluster> StreamThread<C> {
         if self.commit_is_due() {
             self.commit()?;
         }
-        self.answer_requests();
+        self.show_stores()?;
         self.publish_if_due();
         Ok(Turn::Continue)
     }

@@ -15,7 +15,7 @@ use super::error::RuntimeError;
 use super::instance::Instance;
 use super::membership::Member;
 use super::observe::{Phase, Shared};
-use super::query::{ANSWER_WITHIN, Entries, StoreRequest};
+use super::query::{Entries, LocalStore, StoreQuery};
 use crate::config::{Config, HandlerChoice};
 use crate::kafka::{Cluster, Librdkafka};
 use crate::status::{Introspect, QueryError};
@@ -117,37 +117,32 @@ impl StreamsHandle {
         to: Option<&[u8]>,
         limit: usize,
     ) -> Result<Entries, QueryError> {
-        let (maker, answers) = StoreRequest::maker(store, from, to, limit);
-        let mut asked = 0;
-        {
-            let threads = self.links.threads.lock().unwrap_or_else(PoisonError::into_inner);
-            for thread in &*threads {
-                asked += usize::from(thread.requests.send(maker.make()).is_ok());
-                (thread.wake)();
-            }
-        }
-        let unavailable = |reason: &str| QueryError::Unavailable {
-            what: format!("store {store}"),
-            reason: reason.to_owned(),
-        };
-        let (mut tasks, mut found) = (0, Vec::new());
-        for _ in 0..asked {
-            match answers.recv_timeout(ANSWER_WITHIN) {
-                Ok(Ok((count, entries))) => {
-                    tasks += count;
-                    found.extend(entries);
-                }
-                Ok(Err(reason)) => {
-                    return Err(QueryError::Failed { what: format!("store {store}"), reason });
-                }
-                Err(_) => return Err(unavailable("its thread did not answer in time")),
-            }
-        }
-        if tasks == 0 {
-            return Err(unavailable("no task of this instance has it running"));
-        }
-        found.truncate(limit);
-        Ok(found)
+        LocalStore::new(self.shared.stores(), store)?.scan(from, to, limit)
+    }
+
+    /// The committed state of a store, as far as it is on this instance: to be asked for keys,
+    /// ranges, windows and more, as often as one likes, while the instance runs.
+    ///
+    /// ```no_run
+    /// # use tidemill::runtime::StreamsHandle;
+    /// # fn ask(streams: &StreamsHandle) -> Result<(), tidemill::status::QueryError> {
+    /// let counts = streams.store::<String, i64>("counts")?;
+    /// println!("seen {:?} times", counts.get(&"tide".to_owned())?);
+    /// for entry in counts.prefix(b"mill").reverse().entries() {
+    ///     let entry = entry?;
+    ///     println!("{} {}", entry.key, entry.value);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the topology has no such store, or it holds other types.
+    pub fn store<K: 'static, V: 'static>(
+        &self,
+        name: &str,
+    ) -> Result<StoreQuery<K, V>, QueryError> {
+        StoreQuery::new(LocalStore::new(self.shared.stores(), name)?, self.shared.stores())
     }
 }
 

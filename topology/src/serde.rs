@@ -76,6 +76,36 @@ pub trait Serde<T>: Send + Sync + 'static {
     fn format_name(&self) -> String {
         without_paths(std::any::type_name::<Self>())
     }
+
+    /// The value as people and programs are shown it, such as by a query over HTTP; `None` where
+    /// this serde knows no such form: they are shown its bytes.
+    ///
+    /// ```
+    /// use tidemill_topology::serde::{I64, Json, Serde, Utf8};
+    /// assert_eq!(I64.to_json(&7), Some(7.into()));
+    /// assert_eq!(Utf8.to_json(&"a".to_owned()), Some("a".into()));
+    /// assert_eq!(Json::<Vec<u8>>::new().to_json(&vec![1]).unwrap().to_string(), "[1]");
+    /// ```
+    fn to_json(&self, value: &T) -> Option<serde_json::Value> {
+        let _ = value;
+        None
+    }
+
+    /// Reads a value that somebody wrote by hand, such as a key in the address of a query.
+    ///
+    /// # Errors
+    /// When the text is no such value, or this serde knows no such form.
+    ///
+    /// ```
+    /// use tidemill_topology::serde::{I64, Json, Serde, Utf8};
+    /// assert_eq!(I64.from_text("7").unwrap(), 7);
+    /// assert_eq!(Utf8.from_text("7").unwrap(), "7");
+    /// assert_eq!(Json::<(u8, u8)>::new().from_text("[1, 2]").unwrap(), (1, 2));
+    /// ```
+    fn from_text(&self, text: &str) -> SerdeResult<T> {
+        let _ = text;
+        Err("its serde does not read text; give the bytes as base64 instead".into())
+    }
 }
 
 /// A type's name without the modules that it and its arguments lie in, which may move.
@@ -108,6 +138,12 @@ impl<T: 'static> Serde<T> for SerdeRef<T> {
     }
     fn format_name(&self) -> String {
         (**self).format_name()
+    }
+    fn to_json(&self, value: &T) -> Option<serde_json::Value> {
+        (**self).to_json(value)
+    }
+    fn from_text(&self, text: &str) -> SerdeResult<T> {
+        (**self).from_text(text)
     }
 }
 
@@ -151,6 +187,12 @@ impl Serde<String> for Utf8 {
     fn deserialize(&self, bytes: &[u8]) -> SerdeResult<String> {
         Ok(std::str::from_utf8(bytes)?.to_owned())
     }
+    fn to_json(&self, value: &String) -> Option<serde_json::Value> {
+        Some(value.as_str().into())
+    }
+    fn from_text(&self, text: &str) -> SerdeResult<String> {
+        Ok(text.to_owned())
+    }
 }
 
 /// Bytes as they are.
@@ -183,6 +225,12 @@ macro_rules! big_endian {
                     format!("{} bytes where an {} has {}", bytes.len(), stringify!($number), size_of::<$number>())
                 })?;
                 Ok(<$number>::from_be_bytes(bytes))
+            }
+            fn to_json(&self, value: &$number) -> Option<serde_json::Value> {
+                serde_json::to_value(value).ok()
+            }
+            fn from_text(&self, text: &str) -> SerdeResult<$number> {
+                Ok(text.parse()?)
             }
         }
     )*};
@@ -229,6 +277,12 @@ impl<T: Serialize + DeserializeOwned + 'static> Serde<T> for Json<T> {
     fn deserialize(&self, bytes: &[u8]) -> SerdeResult<T> {
         Ok(serde_json::from_slice(bytes)?)
     }
+    fn to_json(&self, value: &T) -> Option<serde_json::Value> {
+        serde_json::to_value(value).ok()
+    }
+    fn from_text(&self, text: &str) -> SerdeResult<T> {
+        Ok(serde_json::from_str(text)?)
+    }
 }
 
 /// Reads null as `None`, and writes `None` as null.
@@ -260,6 +314,15 @@ impl<T, S: Serde<T>> Serde<Option<T>> for Nullable<S> {
     }
     fn format_name(&self) -> String {
         format!("Nullable<{}>", self.0.format_name())
+    }
+    fn to_json(&self, value: &Option<T>) -> Option<serde_json::Value> {
+        match value {
+            Some(value) => self.0.to_json(value),
+            None => Some(serde_json::Value::Null),
+        }
+    }
+    fn from_text(&self, text: &str) -> SerdeResult<Option<T>> {
+        self.0.from_text(text).map(Some)
     }
 }
 

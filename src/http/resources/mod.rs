@@ -3,6 +3,7 @@
 mod books;
 mod health;
 mod metrics;
+mod stores;
 mod tasks;
 mod topology;
 
@@ -18,5 +19,8 @@ pub fn routes() -> Vec<Route> {
         Route::get("tasks", tasks::tasks),
         Route::get("topology", topology::topology),
         Route::get("books/{asset}", books::book),
+        Route::get("stores", stores::list),
+        Route::get("stores/{store}", stores::range),
+        Route::get("stores/{store}/{key}", stores::key),
     ]
 }

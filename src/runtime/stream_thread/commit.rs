@@ -271,6 +271,7 @@ impl<C: Cluster> StreamThread<C> {
                 ));
             }
             stores.committed(&positions, &inputs, now)?;
+            stores.show_times(|index| task.task.store_time(index));
             apply_if_due(task, now, &self.shared, &self.clock, &self.metrics);
         }
         Ok(())
@@ -384,6 +385,7 @@ impl<C: Cluster> StreamThread<C> {
         task.renew(self.topology.task(id.subtopology, Arc::clone(&self.handlers))?);
         task.become_state(TaskState::Restoring);
         task.restoring_since = Some(self.clock.now());
+        self.shared.stores().restoring(id);
         let stores = task.stores.take().map(|mut stores| {
             stores.rollback();
             OpenStores { stores, directory: self.directories.remove(&id) }

@@ -1,4 +1,4 @@
-//! What a stream thread shows of itself: status, metrics, and answers to queries.
+//! What a stream thread shows of itself: status, metrics, and its stores to those who ask.
 
 use tidemill_topology::store::StoreIndex;
 use tidemill_topology::time::Timestamp;
@@ -7,34 +7,35 @@ use super::{PUBLISH, PUBLISH_SHARE, StreamThread};
 use crate::kafka::{Cluster, Consumer, Message};
 use crate::metrics::{StoreReads, StoreSizes};
 use crate::runtime::active_task::{ActiveTask, Input};
+use crate::runtime::error::RuntimeError;
 use crate::runtime::observe::{Shared, ThreadView};
 use crate::runtime::plan::Plan;
 use crate::status::{PartitionStatus, StoreStatus, TaskState, TaskStatus};
 
 impl<C: Cluster> StreamThread<C> {
-    /// Queries see committed state alone: they are answered when nothing is uncommitted.
-    pub(super) fn answer_requests(&mut self) {
-        if self.asked.is_none() {
-            self.asked = self.links.requests.try_recv().ok();
+    /// Shows the stores to readers on other threads, once they have asked. They see committed
+    /// state alone, so what is uncommitted is committed first; from then on each commit shows what
+    /// it changed.
+    pub(super) fn show_stores(&mut self) -> Result<(), RuntimeError> {
+        if !self.links.asker.take() {
+            return Ok(());
         }
-        let uncommitted = |task: &ActiveTask<_>| {
-            task.stores.as_ref().is_some_and(|stores| stores.has_uncommitted())
-        };
-        if self.asked.is_none() || self.tasks.values().any(uncommitted) {
-            return;
+        if !self.show_committed() {
+            self.commit()?;
+            self.show_committed();
         }
-        while let Some(request) = self.asked.take().or_else(|| self.links.requests.try_recv().ok())
-        {
-            let mut running = Vec::new();
-            for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
-                let stores = &self.plan.subtopology(task.id.subtopology).stores;
-                let at = stores.iter().position(|spec| spec.name == request.store);
-                if let (Some(at), Some(stores)) = (at, &mut task.stores) {
-                    running.push((StoreIndex(at), &mut **stores));
-                }
-            }
-            request.answer(running);
+        Ok(())
+    }
+
+    /// False when something is uncommitted that must be committed first.
+    fn show_committed(&mut self) -> bool {
+        let mut all = true;
+        for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
+            let Some(stores) = &mut task.stores else { continue };
+            all &= stores.show();
+            stores.show_times(|index| task.task.store_time(index));
         }
+        all
     }
 
     pub(super) fn publish_if_due(&mut self) {

@@ -107,6 +107,7 @@ impl<C: Cluster> StreamThread<C> {
             task.restoring_since = Some(self.clock.now());
             self.metrics.task_created();
             self.tasks.insert(id, task);
+            self.shared.stores().restoring(id);
             self.request(Work::Restore { task: id, stores: None })?;
         }
         self.consumer.incremental_assign(&starts)?;
@@ -174,6 +175,7 @@ impl<C: Cluster> StreamThread<C> {
         self.meters.take_counts(&mut task);
         task.become_state(TaskState::Closed);
         self.metrics.task_closed();
+        self.shared.stores().close(id);
         if let Some(stores) = task.stores.take()
             && let Err(error) = stores.close()
         {
@@ -377,6 +379,7 @@ impl<C: Cluster> StreamThread<C> {
         if let Some(stores) = &mut task.stores {
             let mut host = TaskHost { stores, collector: &mut self.collector };
             task.task.init(&mut host).map_err(|error| RuntimeError::Task { task: id, error })?;
+            self.shared.stores().open(id, stores.view(), &self.links.asker);
         }
         let partitions: Vec<TopicPartition> = task.partitions().cloned().collect();
         self.consumer.resume(&partitions);

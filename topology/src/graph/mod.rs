@@ -29,6 +29,7 @@ use crate::serde::SerdeRef;
 use crate::store::bytes::StoreIndex;
 use crate::store::key_value::{KeyValueHandle, TimestampedHandle};
 use crate::store::spec::StoreSpec;
+use crate::store::text::StoreText;
 
 /// Makes a node of a task from what surrounds it.
 pub type Factory = Arc<dyn Fn(&mut Wiring<'_>) -> Result<Slot> + Send + Sync>;
@@ -80,6 +81,8 @@ pub struct Store {
     /// The names of the formats of its keys and values.
     pub(crate) formats: [String; 2],
     pub(crate) serdes: Arc<dyn Any + Send + Sync>,
+    /// The same serdes, for those who do not know the types.
+    pub(crate) text: Arc<dyn StoreText>,
 }
 
 impl Store {
@@ -90,7 +93,8 @@ impl Store {
         value: SerdeRef<V>,
     ) -> Self {
         let formats = [key.format_name(), value.format_name()];
-        Self { spec, formats, serdes: Arc::new(StoreSerdes { key, value }) }
+        let serdes = Arc::new(StoreSerdes { key, value });
+        Self { spec, formats, text: serdes.clone(), serdes }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Read [`bytes`] first (what a store must be able to do), then [`spec`] (the kinds of stores, their
 //! byte layouts and changelogs), then the typed views: [`key_value`], [`window`], [`session`],
-//! [`versioned`], [`join_window`] and [`change_buffer`], and [`select`] and [`entry`] for readers from
-//! outside.
+//! [`versioned`], [`join_window`] and [`change_buffer`], and [`select`], [`entry`] and [`text`] for
+//! readers from outside.
 
 pub mod bytes;
 pub mod change_buffer;
@@ -13,6 +13,7 @@ pub mod key_value;
 pub mod select;
 pub mod session;
 pub mod spec;
+pub mod text;
 pub mod versioned;
 pub mod window;
 

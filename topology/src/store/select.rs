@@ -86,8 +86,8 @@ pub struct Select {
     pub times: (Timestamp, Timestamp),
     /// Ascending or descending by the store's bytes: by key, in windowed stores by segment first.
     pub order: Order,
-    /// Where the page before ended: the bytes of its last entry in the store.
-    pub after: Option<Vec<u8>>,
+    /// Where the page before ended.
+    pub after: Option<Place>,
     /// Most entries of the page.
     pub limit: usize,
 }
@@ -98,6 +98,23 @@ impl Select {
     pub fn new(keys: Keys, limit: usize) -> Self {
         let times = (Timestamp::MIN, Timestamp::MAX);
         Self { keys, times, order: Order::Forward, after: None, limit }
+    }
+}
+
+/// A place in a store's order, from which a page goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The bytes of an entry's key in the store.
+    pub stored: Vec<u8>,
+    /// Whether that entry is still to come.
+    pub included: bool,
+}
+
+impl Place {
+    /// Directly behind an entry.
+    #[must_use]
+    pub fn behind(stored: Vec<u8>) -> Self {
+        Self { stored, included: false }
     }
 }
 
@@ -167,7 +184,7 @@ impl Reader<'_> {
         let (mut page, mut looked_at, mut bytes) = (Page::default(), 0, 0);
         for mut span in spans {
             if let Some(after) = &self.select.after
-                && !go_on_behind(&mut span, after, order)
+                && !go_on_from(&mut span, after, order)
             {
                 continue;
             }
@@ -188,7 +205,7 @@ impl Reader<'_> {
                 }
                 match chunk.last() {
                     Some((stored, _)) if !is_last => {
-                        go_on_behind(&mut span, stored, order);
+                        go_on_from(&mut span, &Place::behind(stored.clone()), order);
                     }
                     _ => break,
                 }
@@ -344,11 +361,16 @@ fn behind(to: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// Leaves out what lies before a place, the place included. False when nothing is left.
-fn go_on_behind((from, to): &mut Span, after: &[u8], order: Order) -> bool {
+/// Leaves out what lies before a place. False when nothing is left.
+fn go_on_from((from, to): &mut Span, place: &Place, order: Order) -> bool {
+    let mut bound = place.stored.clone();
+    // The first bytes behind an entry are its own and a zero.
+    if place.included == (order == Order::Backward) {
+        bound.push(0);
+    }
     match order {
-        Order::Forward if *after >= **from => *from = [after, &[0]].concat(),
-        Order::Backward if to.as_ref().is_none_or(|to| *after < **to) => *to = Some(after.to_vec()),
+        Order::Forward if bound > *from => *from = bound,
+        Order::Backward if to.as_ref().is_none_or(|to| bound < *to) => *to = Some(bound),
         _ => {}
     }
     to.as_ref().is_none_or(|to| *from < *to)
@@ -438,7 +460,7 @@ mod tests {
                     format!("{key}={}", String::from_utf8(entry.value).unwrap())
                 }));
                 let Some(reached) = page.reached else { return found };
-                question.after = Some(reached);
+                question.after = Some(Place::behind(reached));
             }
         }
     }

@@ -1,0 +1,228 @@
+//! Which tasks of an instance can be read now, and how their threads are asked to show them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use tidemill_state::{Committed, CommittedView, Unreadable};
+use tidemill_topology::graph::{SubtopologyId, TaskId, Topology};
+use tidemill_topology::store::{StoreIndex, StoreSpec};
+
+use crate::runtime::plan::Plan;
+use crate::status::QueryError;
+
+/// How long a reader waits for a thread to show its stores: it does so after a commit.
+const SHOWN_WITHIN: Duration = Duration::from_secs(5);
+/// How soon a thread is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Asks a thread to show the stores of its tasks.
+pub struct Asker {
+    asked: AtomicBool,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Asker {
+    /// For a thread that `wake` calls to its work.
+    #[must_use]
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { asked: AtomicBool::new(false), wake: Box::new(wake) })
+    }
+
+    fn ask(&self) {
+        if !self.asked.swap(true, Ordering::Relaxed) {
+            (self.wake)();
+        }
+    }
+
+    /// Whether somebody has asked since the last call.
+    pub fn take(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) && self.asked.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// A task of this instance.
+#[derive(Clone)]
+enum Here {
+    /// Its stores are being restored.
+    Restoring,
+    /// Its stores can be read.
+    Readable { view: Arc<CommittedView>, asker: Arc<Asker> },
+}
+
+/// Where a store is in the topology.
+#[derive(Clone, Debug)]
+pub struct StorePlace {
+    /// Its declaration.
+    pub spec: StoreSpec,
+    /// The subtopology whose tasks have it.
+    pub subtopology: SubtopologyId,
+    /// Which of the task's stores it is.
+    pub index: StoreIndex,
+    /// How many tasks have a part of it; 1 for a global store, which every instance has whole.
+    /// `None` while the cluster's topics are not known.
+    pub partitions: Option<i32>,
+    /// Whether every instance has it whole.
+    pub is_global: bool,
+}
+
+/// See the [module](self).
+pub struct ReadableStores {
+    topology: Topology,
+    plan: OnceLock<Arc<Plan>>,
+    tasks: RwLock<BTreeMap<TaskId, Here>>,
+}
+
+impl ReadableStores {
+    /// Of an instance of this topology, none of whose tasks can be read yet.
+    #[must_use]
+    pub fn new(topology: Topology) -> Self {
+        Self { topology, plan: OnceLock::new(), tasks: RwLock::default() }
+    }
+
+    /// Takes note of how many partitions there are. Later calls change nothing.
+    pub fn set_plan(&self, plan: &Arc<Plan>) {
+        // A plan is made once a start.
+        let _ = self.plan.set(Arc::clone(plan));
+    }
+
+    fn tasks(&self) -> RwLockReadGuard<'_, BTreeMap<TaskId, Here>> {
+        // Every change under the lock is one call.
+        self.tasks.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tasks_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<TaskId, Here>> {
+        self.tasks.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A task is here, and restores its stores.
+    pub fn restoring(&self, task: TaskId) {
+        self.tasks_mut().insert(task, Here::Restoring);
+    }
+
+    /// A task's stores can be read from now on.
+    pub fn open(&self, task: TaskId, view: Arc<CommittedView>, asker: &Arc<Asker>) {
+        self.tasks_mut().insert(task, Here::Readable { view, asker: Arc::clone(asker) });
+    }
+
+    /// A task is not here any more.
+    pub fn close(&self, task: TaskId) {
+        self.tasks_mut().remove(&task);
+    }
+
+    /// Whether a task is here, be its stores restored or not.
+    #[must_use]
+    pub fn is_here(&self, task: TaskId) -> bool {
+        self.tasks().contains_key(&task)
+    }
+
+    /// The topology.
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// The names of all stores.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let (parted, global) =
+            (self.topology.subtopologies(), self.topology.global_subtopologies());
+        let specs = parted.iter().chain(global).flat_map(|part| self.topology.stores(part));
+        specs.map(|spec| spec.name).collect()
+    }
+
+    /// Where a store is.
+    ///
+    /// # Errors
+    /// When the topology has no such store.
+    pub fn place(&self, store: &str) -> Result<StorePlace, QueryError> {
+        let (parted, global) =
+            (self.topology.subtopologies(), self.topology.global_subtopologies());
+        for (at, subtopology) in parted.iter().chain(global).enumerate() {
+            let specs = self.topology.stores(subtopology);
+            let Some(index) = specs.iter().position(|spec| spec.name == store) else { continue };
+            let is_global = at >= parted.len();
+            let partitions = match is_global {
+                true => Some(1),
+                false => self.plan.get().map(|plan| plan.subtopology(subtopology.id).tasks),
+            };
+            return Ok(StorePlace {
+                spec: specs[index].clone(),
+                subtopology: subtopology.id,
+                index: StoreIndex(index),
+                partitions,
+                is_global,
+            });
+        }
+        Err(unknown(store, &self.names()))
+    }
+
+    /// The partitions of a subtopology whose tasks can be read here.
+    #[must_use]
+    pub fn partitions(&self, subtopology: SubtopologyId) -> Vec<i32> {
+        let tasks = self.tasks();
+        let readable = tasks.iter().filter(|(_, here)| matches!(here, Here::Readable { .. }));
+        let partitions = readable.filter(|(task, _)| task.subtopology == subtopology);
+        partitions.map(|(task, _)| task.partition).collect()
+    }
+
+    /// Reads a task's stores, all of one commit; `None` when the task is not here to be read.
+    ///
+    /// # Errors
+    /// When its thread does not show them in time, and what `read` returns.
+    pub fn read<T>(
+        &self,
+        task: TaskId,
+        mut read: impl FnMut(&Committed<'_>) -> Result<T, QueryError>,
+    ) -> Result<Option<T>, QueryError> {
+        let started = Instant::now();
+        loop {
+            let Some(Here::Readable { view, asker }) = self.tasks().get(&task).cloned() else {
+                return Ok(None);
+            };
+            match view.read() {
+                Ok(committed) => return read(&committed).map(Some),
+                Err(Unreadable::Closed) => return Ok(None),
+                Err(Unreadable::Hidden) => {}
+            }
+            if started.elapsed() >= SHOWN_WITHIN {
+                return Err(QueryError::Unavailable {
+                    what: format!("task {task}"),
+                    reason: "its thread did not finish a commit in time".to_owned(),
+                });
+            }
+            asker.ask();
+            view.wait(ASK_AGAIN);
+        }
+    }
+}
+
+/// There is no store of that name; the nearest one, or all of them, are named.
+fn unknown(store: &str, names: &[String]) -> QueryError {
+    let nearest = names
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(name, store), name))
+        .min()
+        .filter(|(distance, _)| *distance <= 2.max(store.len() / 3));
+    let hint = match nearest {
+        Some((_, name)) => format!("did you mean {name}?"),
+        None if names.is_empty() => "the topology has none".to_owned(),
+        None => format!("there are {}", names.join(", ")),
+    };
+    QueryError::UnknownStore { name: store.to_owned(), hint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_not_there_is_answered_with_the_nearest_name() {
+        let names = ["positions".to_owned(), "candles".to_owned()];
+        let hint = |name| unknown(name, &names).to_string();
+        assert_eq!(hint("position"), "no store is named position; did you mean positions?");
+        assert_eq!(hint("x"), "no store is named x; there are positions, candles");
+        assert_eq!(unknown("x", &[]).to_string(), "no store is named x; the topology has none");
+    }
+}
