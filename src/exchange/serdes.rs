@@ -24,7 +24,7 @@ impl Serde<CompactString> for Text {
         Some(value.as_str().into())
     }
 
-    fn from_text(&self, text: &str) -> SerdeResult<CompactString> {
+    fn read_text(&self, text: &str) -> SerdeResult<CompactString> {
         Ok(text.into())
     }
 }

@@ -7,3 +7,4 @@ mod adapter;
 mod cluster;
 mod exchange;
 mod instances;
+mod queries;

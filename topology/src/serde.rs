@@ -98,11 +98,11 @@ pub trait Serde<T>: Send + Sync + 'static {
     ///
     /// ```
     /// use tidemill_topology::serde::{I64, Json, Serde, Utf8};
-    /// assert_eq!(I64.from_text("7").unwrap(), 7);
-    /// assert_eq!(Utf8.from_text("7").unwrap(), "7");
-    /// assert_eq!(Json::<(u8, u8)>::new().from_text("[1, 2]").unwrap(), (1, 2));
+    /// assert_eq!(I64.read_text("7").unwrap(), 7);
+    /// assert_eq!(Utf8.read_text("7").unwrap(), "7");
+    /// assert_eq!(Json::<(u8, u8)>::new().read_text("[1, 2]").unwrap(), (1, 2));
     /// ```
-    fn from_text(&self, text: &str) -> SerdeResult<T> {
+    fn read_text(&self, text: &str) -> SerdeResult<T> {
         let _ = text;
         Err("its serde does not read text; give the bytes as base64 instead".into())
     }
@@ -142,8 +142,8 @@ impl<T: 'static> Serde<T> for SerdeRef<T> {
     fn to_json(&self, value: &T) -> Option<serde_json::Value> {
         (**self).to_json(value)
     }
-    fn from_text(&self, text: &str) -> SerdeResult<T> {
-        (**self).from_text(text)
+    fn read_text(&self, text: &str) -> SerdeResult<T> {
+        (**self).read_text(text)
     }
 }
 
@@ -190,7 +190,7 @@ impl Serde<String> for Utf8 {
     fn to_json(&self, value: &String) -> Option<serde_json::Value> {
         Some(value.as_str().into())
     }
-    fn from_text(&self, text: &str) -> SerdeResult<String> {
+    fn read_text(&self, text: &str) -> SerdeResult<String> {
         Ok(text.to_owned())
     }
 }
@@ -229,7 +229,7 @@ macro_rules! big_endian {
             fn to_json(&self, value: &$number) -> Option<serde_json::Value> {
                 serde_json::to_value(value).ok()
             }
-            fn from_text(&self, text: &str) -> SerdeResult<$number> {
+            fn read_text(&self, text: &str) -> SerdeResult<$number> {
                 Ok(text.parse()?)
             }
         }
@@ -280,7 +280,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Serde<T> for Json<T> {
     fn to_json(&self, value: &T) -> Option<serde_json::Value> {
         serde_json::to_value(value).ok()
     }
-    fn from_text(&self, text: &str) -> SerdeResult<T> {
+    fn read_text(&self, text: &str) -> SerdeResult<T> {
         Ok(serde_json::from_str(text)?)
     }
 }
@@ -321,8 +321,8 @@ impl<T, S: Serde<T>> Serde<Option<T>> for Nullable<S> {
             None => Some(serde_json::Value::Null),
         }
     }
-    fn from_text(&self, text: &str) -> SerdeResult<Option<T>> {
-        self.0.from_text(text).map(Some)
+    fn read_text(&self, text: &str) -> SerdeResult<Option<T>> {
+        self.0.read_text(text).map(Some)
     }
 }
 

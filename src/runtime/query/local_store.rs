@@ -7,6 +7,7 @@ use tidemill_state::Committed;
 use tidemill_topology::error::{Error as TopologyError, Result as TopologyResult};
 use tidemill_topology::graph::TaskId;
 use tidemill_topology::partition::by_key;
+use tidemill_topology::store::bytes::Visit;
 use tidemill_topology::store::select::{Page, Place, Select, Selected, StoredEntries, select};
 use tidemill_topology::store::{KeyRange, Order, StoreIndex};
 use tidemill_topology::time::Timestamp;
@@ -257,12 +258,7 @@ impl StoredEntries for InView<'_> {
         found.map_err(|error| TopologyError::store(self.name, error))
     }
 
-    fn scan(
-        &self,
-        range: KeyRange<'_>,
-        order: Order,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> TopologyResult {
+    fn scan(&self, range: KeyRange<'_>, order: Order, visit: &mut Visit<'_>) -> TopologyResult {
         let scanned = self.committed.scan(self.index, range, order, visit);
         scanned.map_err(|error| TopologyError::store(self.name, error))
     }

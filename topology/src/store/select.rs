@@ -15,7 +15,7 @@
 use std::ops::ControlFlow;
 
 use crate::error::Result;
-use crate::store::bytes::{KeyRange, Order, prefix_end};
+use crate::store::bytes::{KeyRange, Order, Visit, prefix_end};
 use crate::store::spec::{SEQUENCE_LEN, StoreKind, TIME_LEN, split_timestamp};
 use crate::time::{Timestamp, Window};
 
@@ -38,12 +38,7 @@ pub trait StoredEntries {
     ///
     /// # Errors
     /// When the engine cannot be read.
-    fn scan(
-        &self,
-        range: KeyRange<'_>,
-        order: Order,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result;
+    fn scan(&self, range: KeyRange<'_>, order: Order, visit: &mut Visit<'_>) -> Result;
 
     /// Highest time put into a store that keeps a clock; otherwise unknown.
     fn time(&self) -> Timestamp;
@@ -472,12 +467,7 @@ mod tests {
             Ok(self.1.contains_key(key))
         }
 
-        fn scan(
-            &self,
-            range: KeyRange<'_>,
-            order: Order,
-            visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-        ) -> Result {
+        fn scan(&self, range: KeyRange<'_>, order: Order, visit: &mut Visit<'_>) -> Result {
             let inside = |key: &[u8]| key >= range.from && range.to.is_none_or(|to| key < to);
             let mut entries: Vec<_> = self.1.iter().filter(|(key, _)| inside(key)).collect();
             if order == Order::Backward {

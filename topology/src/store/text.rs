@@ -28,7 +28,7 @@ impl<K: 'static, V: 'static> StoreText for StoreSerdes<K, V> {
     fn key_bytes(&self, text: &str) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.key
-            .from_text(text)
+            .read_text(text)
             .and_then(|key| self.key.serialize(&key, &mut bytes))
             .map_err(|cause| Error::wiring(format!("{text:?} is no key of the store: {cause}")))?;
         Ok(bytes)
