@@ -32,6 +32,7 @@ missing_packages() {
   has_command python3 || echo python3
   { has_command prometheus && has_command promtool; } || echo prometheus
   { has_command node && has_command npm; } || printf '%s\n' nodejs npm
+  python3 -c 'import ensurepip' > /dev/null 2>&1 || echo python3-venv
 }
 
 install_packages() {
