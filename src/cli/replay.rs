@@ -10,7 +10,7 @@ use tidemill::driver::{DriverError, InputRecord, LocalInput, LocalRunner, Runner
 use tidemill::exchange::{
     BOOKS, Books, MetricsSlot, books_csv, exchange_handlers, exchange_topology,
 };
-use tidemill::runtime::handlers;
+use tidemill::runtime::{handlers, optimized};
 use tidemill_topology::error::{Error as TopologyError, ErrorKind};
 use tidemill_topology::node::Outgoing;
 use tidemill_topology::prelude::{Headers, Timestamp};
@@ -75,7 +75,8 @@ fn replay_file(config: &Config, args: &ReplayArgs) -> Result<(), Failure> {
 
 fn start_runner(config: &Config, state: Option<&Path>) -> Result<LocalRunner, Failure> {
     let topology = exchange_topology(&config.exchange, &MetricsSlot::default());
-    let topology = topology.map_err(Failure::failed)?;
+    let topology =
+        topology.and_then(|topology| optimized(topology, config)).map_err(Failure::failed)?;
     let settings = RunnerSettings {
         application_id: config.application_id.clone(),
         handlers: Arc::new(exchange_handlers(&config.exchange, &handlers(config))),

@@ -7,6 +7,7 @@ use std::path::Path;
 use tidemill::config::Config;
 use tidemill::exchange::{MetricsSlot, exchange_topology};
 use tidemill::prelude::{Description, Topology};
+use tidemill::runtime::optimized;
 
 use super::args::{TopologyArgs, TopologyForm};
 use super::failure::Failure;
@@ -31,7 +32,9 @@ pub fn topology(sources: &Sources, args: &TopologyArgs) -> Result<(), Failure> {
 
 /// The topology that `run` runs with this configuration.
 fn built(config: &Config) -> Result<Topology, Failure> {
-    exchange_topology(&config.exchange, &MetricsSlot::default()).map_err(Failure::failed)
+    exchange_topology(&config.exchange, &MetricsSlot::default())
+        .and_then(|topology| optimized(topology, config))
+        .map_err(Failure::failed)
 }
 
 /// The description in the given form, with a line break at its end.

@@ -143,8 +143,10 @@ static PROCESSING: &[Key] = &[
         "topology.optimization",
         Choice(&["none", "all"]),
         Value("none"),
-        "`all` merges repartition topics and lets a table read its source topic as its \
-         changelog. Changing it on a running application changes its internal topics.",
+        "`all` merges repartition topics, lets a table read its source topic as its changelog, and \
+         keeps the records of a self join once; `none` leaves the topology as the code built it. \
+         Changing it for an application that has run changes its internal topics: see `tidemill \
+         topology --against`.",
     ),
 ];
 

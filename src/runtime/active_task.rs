@@ -24,6 +24,7 @@ use tidemill_topology::time::Timestamp;
 use super::collector::{Collector, TaskHost};
 use super::commit_metadata;
 use super::error::RuntimeError;
+use super::idle::{CaughtUp, TaskIdle};
 use super::observe::Shared;
 use super::plan::Plan;
 use crate::kafka::{Committed, Consumer, Message, Offset, Producer, Slot, TopicPartition};
@@ -56,6 +57,8 @@ pub struct Input<M> {
     uncommitted: Span,
     /// The timestamp of the last record processed.
     pub last_timestamp: Option<Timestamp>,
+    /// Since when its broker has nothing more.
+    caught_up: CaughtUp,
     /// Its series.
     pub metrics: PartitionMetrics,
 }
@@ -141,6 +144,7 @@ impl<M: Message> ActiveTask<M> {
                     meter: 0,
                     uncommitted: Span::default(),
                     last_timestamp: None,
+                    caught_up: CaughtUp::default(),
                     metrics: metrics.partition(&partition.topic, partition.partition),
                     partition,
                 })
@@ -184,6 +188,7 @@ impl<M: Message> ActiveTask<M> {
 
     /// Queues a record for its input.
     pub fn buffer(&mut self, input: usize, message: M) {
+        self.inputs[input].caught_up.end();
         self.inputs[input].queue.push_back(message);
         self.buffered += 1;
     }
@@ -215,7 +220,7 @@ impl<M: Message> ActiveTask<M> {
     pub fn process<C, P>(
         &mut self,
         limit: usize,
-        waits: bool,
+        idle: TaskIdle,
         consumer: &C,
         collector: &mut Collector<P>,
     ) -> Result<usize, RuntimeError>
@@ -226,7 +231,7 @@ impl<M: Message> ActiveTask<M> {
         let Some(mut stores) = self.stores.take() else { return Ok(0) };
         let mut place = None;
         let run = catch_unwind(AssertUnwindSafe(|| {
-            self.process_batch(limit, waits, consumer, collector, &mut stores, &mut place)
+            self.process_batch(limit, idle, consumer, collector, &mut stores, &mut place)
         }));
         self.stores = Some(stores);
         run.unwrap_or_else(|panic| {
@@ -243,7 +248,7 @@ impl<M: Message> ActiveTask<M> {
     fn process_batch<C, P>(
         &mut self,
         limit: usize,
-        waits: bool,
+        idle: TaskIdle,
         consumer: &C,
         collector: &mut Collector<P>,
         stores: &mut TaskStores,
@@ -260,7 +265,7 @@ impl<M: Message> ActiveTask<M> {
         let mut batch = Span::default();
         let mut count = 0;
         while count < limit {
-            let Some(at) = self.choose(waits, consumer) else { break };
+            let Some(at) = self.choose(idle, consumer) else { break };
             let input = &mut self.inputs[at];
             let Some(message) = input.queue.pop_front() else { break };
             let offset = message.offset();
@@ -294,7 +299,7 @@ impl<M: Message> ActiveTask<M> {
 
     /// The input whose head has the lowest timestamp; none while an empty input may still have a
     /// lower one on its way.
-    fn choose<C: Consumer<Message = M>>(&mut self, waits: bool, consumer: &C) -> Option<usize> {
+    fn choose<C: Consumer<Message = M>>(&mut self, idle: TaskIdle, consumer: &C) -> Option<usize> {
         if let [only] = &self.inputs[..] {
             return (!only.queue.is_empty()).then_some(0);
         }
@@ -307,8 +312,12 @@ impl<M: Message> ActiveTask<M> {
                         best = Some((timestamp, at));
                     }
                 }
-                None if waits && !self.inputs[at].drained => {
-                    if !at_end(&self.inputs[at], consumer) {
+                None if !self.inputs[at].drained => {
+                    let mut caught_up = self.inputs[at].caught_up;
+                    let waits =
+                        caught_up.is_waited_for(idle, || at_end(&self.inputs[at], consumer));
+                    self.inputs[at].caught_up = caught_up;
+                    if waits {
                         return None;
                     }
                     self.inputs[at].drained = true;

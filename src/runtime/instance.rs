@@ -22,6 +22,7 @@ use super::plan::Plan;
 use super::query::readable::Asker;
 use super::restore::StateUpdater;
 use super::stream_thread::{StreamThread, ThreadConfig, ThreadLinks};
+use super::streams::optimized;
 use crate::clock::Clock;
 use crate::config::{AutoOffsetReset, Config, InputOutOfRange, ProcessingGuarantee};
 use crate::kafka::{
@@ -65,13 +66,15 @@ impl<C: Cluster> Instance<C> {
     /// An instance with the state directory of the configuration, which is locked for it.
     ///
     /// # Errors
-    /// When the state directory cannot be used.
+    /// When the state directory cannot be used, or the topology does not leave the optimization that
+    /// the configuration asks for open.
     pub fn new(
         cluster: C,
         topology: Topology,
         config: &Config,
         handlers: Handlers,
     ) -> Result<Self, RuntimeError> {
+        let topology = optimized(topology, config)?;
         let directory = StateDirectory::open(&config.state.dir, &config.application_id)?;
         let instance_id =
             config.instance_id.clone().unwrap_or_else(|| directory.instance_id().to_owned());
@@ -264,7 +267,8 @@ impl<C: Cluster> Instance<C> {
             isolation,
         })?;
         let restore_consumer = self.cluster.consumer(&ConsumerSettings {
-            group_id: format!("{application_id}-restore").into(),
+            // It is no member, and asks what the group has committed.
+            group_id: application_id.clone(),
             client_id: format!("{client_id}-restore").into(),
             role: ConsumerRole::Assigned,
             isolation,

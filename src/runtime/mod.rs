@@ -2,9 +2,9 @@
 //!
 //! Read in this order: [`streams`] and [`instance`] (an instance and its parts), [`plan`] and
 //! [`internal_topics`] (a topology on a cluster), [`stream_thread`] (the loop, the commit and
-//! rebalance protocols), [`active_task`] and [`collector`] (a record's way), [`restore`] (the
-//! restore protocol), [`error`] (what answers what), [`membership`] (what instances know of each
-//! other), [`observe`] and [`query`] (what others see).
+//! rebalance protocols), [`active_task`], [`idle`] and [`collector`] (a record's way), [`restore`]
+//! (the restore protocol), [`error`] (what answers what), [`membership`] (what instances know of
+//! each other), [`observe`] and [`query`] (what others see).
 
 pub mod active_task;
 pub mod collector;
@@ -12,6 +12,7 @@ pub mod commit_metadata;
 mod control;
 pub mod error;
 pub mod global;
+pub mod idle;
 pub mod instance;
 pub mod internal_topics;
 pub mod membership;
@@ -25,4 +26,4 @@ pub mod streams;
 
 pub use error::{Reaction, RuntimeError};
 pub use membership::Member;
-pub use streams::{Streams, StreamsHandle, handlers};
+pub use streams::{Streams, StreamsHandle, handlers, optimized};

@@ -5,7 +5,8 @@
 //! ```text
 //! 1  lock the task directory, open the stores
 //! 2  compare their positions with the changelogs: what does not fit is rebuilt
-//! 4  target: the high watermark, uncommitted records included
+//! 4  target: the high watermark, uncommitted records included; of an input that serves as changelog
+//!    what the group has committed, as the task itself reads what follows
 //! 5  read committed records until the position reaches the target
 //! ```
 //!
@@ -106,6 +107,7 @@ struct Log {
     name: String,
     partition: TopicPartition,
     id: Option<[u8; 16]>,
+    is_input: bool,
     slot: Slot,
     position: Offset,
     target: Offset,
@@ -338,6 +340,10 @@ impl<C: Cluster> StateUpdater<C> {
             let index = StoreIndex(at);
             let partition = TopicPartition::new(changelog.topic.clone(), task.partition);
             let (first, last) = ends.get(&partition).copied().unwrap_or_default();
+            let target = match changelog.is_input {
+                true => self.processed(&partition)?.map_or(first, |offset| last.min(offset)),
+                false => last,
+            };
             let name = &subtopology.stores[at].name;
             let start = match stores.position(index) {
                 Some(position) => match misfit(&position, changelog, first, last, now_ms) {
@@ -353,7 +359,7 @@ impl<C: Cluster> StateUpdater<C> {
                 None => first,
             };
             let metrics = self.shared.store_metrics(task, name);
-            if start >= last {
+            if start >= target {
                 self.shared.set_restore(task, name, RestoreStatus::default());
                 continue;
             }
@@ -364,8 +370,9 @@ impl<C: Cluster> StateUpdater<C> {
                 slot: self.consumer.slot(&partition),
                 partition,
                 id: changelog.id,
+                is_input: changelog.is_input,
                 position: start,
-                target: last,
+                target,
                 restored: 0,
                 moved: self.clock.now(),
                 metrics,
@@ -373,6 +380,12 @@ impl<C: Cluster> StateUpdater<C> {
         }
         starts.append(&mut own_starts);
         Ok(logs)
+    }
+
+    /// Up to where the group has processed an input; `None` where it has not begun.
+    fn processed(&self, input: &TopicPartition) -> Result<Option<Offset>, KafkaError> {
+        let committed = self.consumer.committed(std::slice::from_ref(input), TIMEOUT)?;
+        Ok(committed.into_iter().flatten().next().map(|committed| committed.offset))
     }
 
     /// Step 5: one batch of records, into their stores.
@@ -535,6 +548,14 @@ fn put<C: Consumer>(
     else {
         return Ok(0);
     };
+    // The task itself processes what follows the target of an input.
+    let (batch, position) = match log.is_input {
+        true => {
+            let below = batch.partition_point(|message| message.offset() < log.target);
+            (&batch[..below], position.min(log.target))
+        }
+        false => (batch, position),
+    };
     let next = Position {
         offset: position.0,
         topic_id: log.id,
@@ -543,7 +564,9 @@ fn put<C: Consumer>(
     };
     let size = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
     let bytes = batch.iter().map(|message| size(message.key()) + size(message.value())).sum();
-    let entries = batch.iter().map(|message| ChangelogEntry {
+    // A table has no entry under a null key; a changelog of our own has no such record.
+    let keyed = batch.iter().filter(|message| message.key().is_some());
+    let entries = keyed.map(|message| ChangelogEntry {
         key: message.key().unwrap_or_default(),
         value: message.value(),
         timestamp: message.timestamp(),

@@ -32,6 +32,7 @@ use super::active_task::ActiveTask;
 use super::collector::Collector;
 use super::error::{Reaction, RuntimeError};
 use super::global::GlobalStores;
+use super::idle::TaskIdle;
 use super::observe::Shared;
 use super::plan::Plan;
 use super::query::readable::Asker;
@@ -55,6 +56,8 @@ const PUBLISH_SHARE: u32 = 50;
 const PURGE: Duration = Duration::from_secs(30);
 /// Longest wait of a poll with nothing to do.
 const IDLE: Duration = Duration::from_millis(100);
+/// How long a poll waits while all tasks with records wait for other inputs.
+const INPUT_WAIT: Duration = Duration::from_millis(1);
 /// A second fencing within this time means that another process has the same id.
 const FENCED_AGAIN: Duration = Duration::from_secs(10);
 
@@ -132,6 +135,8 @@ pub struct StreamThread<C: Cluster> {
     slots: Vec<Option<(TaskId, usize)>>,
     /// Tasks with records that wait: a turn costs nothing for the others, however many there are.
     busy: Vec<TaskId>,
+    /// Whether the last turn processed nothing: the busy tasks wait for other inputs.
+    waits_for_inputs: bool,
     /// Bytes that this thread's stores grew by since the last commit.
     uncommitted_bytes: usize,
     /// The wall clock when punctuations were last looked for.
@@ -203,6 +208,7 @@ impl<C: Cluster> StreamThread<C> {
             tasks: BTreeMap::new(),
             slots: Vec::new(),
             busy: Vec::new(),
+            waits_for_inputs: false,
             uncommitted_bytes: 0,
             last_punctuated: Timestamp::UNKNOWN,
             records: Vec::new(),
@@ -298,7 +304,7 @@ impl<C: Cluster> StreamThread<C> {
 
     fn poll(&mut self) {
         let timeout = if !self.busy.is_empty() {
-            Duration::ZERO
+            if self.waits_for_inputs { INPUT_WAIT } else { Duration::ZERO }
         } else if self.has_work_to_commit() {
             self.config
                 .commit_interval
@@ -351,7 +357,7 @@ impl<C: Cluster> StreamThread<C> {
     fn process(&mut self) -> Result<(), RuntimeError> {
         let started = self.clock.now();
         let (mut total, mut task_started) = (0, started);
-        let waits = self.config.max_task_idle.is_some();
+        let idle = TaskIdle { max: self.config.max_task_idle, now: started };
         let transactional = self.config.guarantee == ProcessingGuarantee::ExactlyOnce;
         // Tasks take turns in the order of their ids, whichever got records first.
         self.busy.sort_unstable();
@@ -368,7 +374,7 @@ impl<C: Cluster> StreamThread<C> {
             let before = task.dirty_bytes();
             let count = task.process(
                 self.config.max_poll_records,
-                waits,
+                idle,
                 &self.consumer,
                 &mut self.collector,
             )?;
@@ -382,6 +388,7 @@ impl<C: Cluster> StreamThread<C> {
             }
             total += count;
         }
+        self.waits_for_inputs = total == 0;
         if total > 0 {
             self.local.processed += total as u64;
             self.metrics.process_seconds(self.clock.elapsed(started).as_secs_f64());

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use tidemill_topology::error::Error as TopologyError;
 use tidemill_topology::graph::Topology;
 use tidemill_topology::handler::{HandlerDecision, Handlers};
 use tidemill_topology::node::SinkTopic;
@@ -16,7 +17,7 @@ use super::instance::Instance;
 use super::membership::Member;
 use super::observe::{Phase, Shared};
 use super::query::{Entries, LocalStore, StoreQuery};
-use crate::config::{Config, HandlerChoice};
+use crate::config::{Config, HandlerChoice, Optimization};
 use crate::kafka::{Cluster, Librdkafka};
 use crate::status::{Introspect, QueryError};
 
@@ -230,6 +231,17 @@ pub fn properties(config: &Config) -> BTreeMap<String, String> {
     properties
         .extend(kafka.properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
     properties
+}
+
+/// The topology with the optimization that a configuration asks for: what an instance runs.
+///
+/// # Errors
+/// When the topology was built with another one.
+pub fn optimized(topology: Topology, config: &Config) -> Result<Topology, TopologyError> {
+    match config.runtime.optimization {
+        Optimization::None => Ok(topology),
+        Optimization::All => topology.optimized(),
+    }
 }
 
 /// The error handlers that a configuration names.

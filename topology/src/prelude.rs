@@ -1,7 +1,7 @@
 //! Everything that a topology's author needs, in one import.
 
 pub use crate::dsl::branch::{Branches, Split};
-pub use crate::dsl::builder::{Optimization, StreamsBuilder};
+pub use crate::dsl::builder::StreamsBuilder;
 pub use crate::dsl::cogroup::{CogroupedStream, WindowedCogroupedStream};
 pub use crate::dsl::global_table::GlobalKTable;
 pub use crate::dsl::grouped::KGroupedStream;
@@ -21,7 +21,7 @@ pub use crate::dsl::windowed::{
 };
 pub use crate::dsl::windows::{EmitStrategy, SessionWindows, SlidingWindows, TimeWindows};
 pub use crate::error::{Cause, Error, ErrorKind, Result};
-pub use crate::graph::{Description, SubtopologyId, TaskId, Topology};
+pub use crate::graph::{Description, Optimization, SubtopologyId, TaskId, Topology};
 pub use crate::handler::{HandlerDecision, Handlers};
 pub use crate::node::{DropReason, PunctuationType, ScheduleId};
 pub use crate::operators::table_transform::TableTransformer;

@@ -132,6 +132,15 @@ impl Market {
         }
     }
 
+    /// Waits until that many orders, or markers behind them, lie in the repartition topic.
+    pub fn wait_repartitioned(&self, records: i64) {
+        let topic = format!("{}-orders-by-asset-repartition", self.application);
+        wait_for(&format!("{records} records in {topic}"), LIMIT, || {
+            let end: i64 = watermarks(&self.bootstrap, &topic).iter().map(|(_, end)| end).sum();
+            (end >= records).then_some(())
+        });
+    }
+
     /// Waits until no open transaction hides any output: one that a killed instance left ends when
     /// its time is over, or with the next instance of that name.
     pub fn wait_visible(&self) {

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use crate::dsl::options::{Consumed, Materialized};
 use crate::dsl::stream::KStream;
-use crate::dsl::table::{KTable, TableStore};
+use crate::dsl::table::{KTable, TableStore, is_generated};
 use crate::error::{Error, Result};
-use crate::graph::{Factory, Graph, NodeKind, RepartitionTopic, Store, Topology};
+use crate::graph::{Factory, Graph, NodeKind, Optimization, RepartitionTopic, Store, Topology};
 use crate::node::{SinkTopic, Slot};
 use crate::operators::change::Change;
 use crate::operators::pass_through::PassThrough;
@@ -50,6 +50,8 @@ pub(crate) struct Plan {
     stores: RefCell<Vec<Store>>,
     /// Of the nodes that aggregate by window: how long after its end a window still changes, in ms.
     window_grace_ms: RefCell<BTreeMap<usize, i64>>,
+    /// Names that were given to nodes after they had generated ones.
+    given_names: RefCell<BTreeMap<String, String>>,
 }
 
 pub(crate) type PlanRef = Rc<Plan>;
@@ -74,6 +76,17 @@ impl Plan {
     pub(crate) fn store_name(&self, given: Option<&str>, prefix: &str) -> String {
         given
             .map_or_else(|| format!("{prefix}STATE-STORE-{:010}", self.next_index()), str::to_owned)
+    }
+
+    /// Gives the operation whose generated name this is another one.
+    pub(crate) fn rename(&self, generated: &str, given: &str) {
+        if is_generated(generated) {
+            self.given_names.borrow_mut().insert(generated.to_owned(), given.to_owned());
+        } else {
+            self.error(format!(
+                "{generated} cannot be named {given} any more; name it where it is declared"
+            ));
+        }
     }
 
     /// Adds a logical node.
@@ -240,28 +253,6 @@ pub(crate) struct RepartitionSettings<K, V> {
     pub(crate) skip_null_keys: bool,
 }
 
-/// Which internal topics and stores a topology does without.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Optimization {
-    /// A table's source topic serves as its store's changelog.
-    pub reuse_sources: bool,
-    /// What several operations repartition in the same way is repartitioned once, under the first
-    /// one's name.
-    pub merge_repartitions: bool,
-    /// An inner join of a stream with itself keeps its records once. Its results come in another
-    /// order.
-    pub single_store_self_joins: bool,
-}
-
-impl Optimization {
-    /// Every operation has its own topics.
-    pub const NONE: Self =
-        Self { reuse_sources: false, merge_repartitions: false, single_store_self_joins: false };
-    /// As few topics as possible.
-    pub const ALL: Self =
-        Self { reuse_sources: true, merge_repartitions: true, single_store_self_joins: true };
-}
-
 /// Builds a topology.
 ///
 /// ```
@@ -419,15 +410,18 @@ impl StreamsBuilder {
         self.plan.stores.borrow_mut().push(store);
     }
 
-    /// Checks the topology and makes it ready to run.
+    /// Checks the topology and makes it ready to run: with a topic and a store for each operation,
+    /// unless the configuration that it is run with has `topology.optimization = "all"`.
     ///
     /// # Errors
     /// Everything that is wrong with it, together.
     pub fn build(&self) -> Result<Topology> {
-        self.build_optimized(Optimization::NONE)
+        let plain = self.build_optimized(Optimization::NONE)?;
+        Ok(plain.or_optimized(self.build_optimized(Optimization::ALL)?))
     }
 
-    /// As [`build`](Self::build), with fewer internal topics. An application that has run without
+    /// As [`build`](Self::build), with fewer internal topics, whatever the configuration says; one
+    /// that asks for another optimization is refused. An application that has run without
     /// an optimization, or with it, must be reset before that changes.
     ///
     /// ```
@@ -449,6 +443,7 @@ impl StreamsBuilder {
         let mut graph = Graph {
             reuses_sources: optimization.reuse_sources,
             single_store_self_joins: optimization.single_store_self_joins,
+            given_names: self.plan.given_names.borrow().clone(),
             ..Graph::default()
         };
         for store in &*self.plan.stores.borrow() {
@@ -473,6 +468,6 @@ impl StreamsBuilder {
                 .collect();
             (node.write)(&parents, &mut graph)?;
         }
-        Topology::new(graph)
+        Ok(Topology::new(graph)?.built_with(optimization))
     }
 }

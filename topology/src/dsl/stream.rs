@@ -323,6 +323,27 @@ impl<K: 'static, V: 'static> KStream<K, V> {
         self.looked_at("KSTREAM-PEEK-", action)
     }
 
+    /// Gives the operation that made this stream a name, in descriptions, errors and metrics: the
+    /// `Named` of Kafka Streams. Other operations keep the numbers in their generated names.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// let long = words.filter(|_, word| word.len() > 3).named("long-words");
+    /// long.map_values(|word| word.to_uppercase()).to("shouted", Produced::with(Utf8, Utf8));
+    /// let described = builder.build().unwrap().describe().to_string();
+    /// assert!(described.contains("Processor: long-words (stores: [])"));
+    /// assert!(described.contains("--> KSTREAM-MAPVALUES-0000000002"));
+    /// ```
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        self.plan.rename(&self.name, &name);
+        self.name = name;
+        self
+    }
+
     /// Shows each record to `action`, as the end of the stream.
     ///
     /// ```
@@ -334,6 +355,23 @@ impl<K: 'static, V: 'static> KStream<K, V> {
     /// ```
     pub fn for_each(&self, action: impl Fn(&K, &V) + Send + Sync + 'static) {
         self.looked_at("KSTREAM-FOREACH-", action);
+    }
+
+    /// As [`for_each`](Self::for_each), with a name for the node.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words.for_each_named("show", |key, word| eprintln!("{key}: {word}"));
+    /// assert!(builder.build().unwrap().describe().to_string().contains("Processor: show"));
+    /// ```
+    pub fn for_each_named(
+        &self,
+        name: impl Into<String>,
+        action: impl Fn(&K, &V) + Send + Sync + 'static,
+    ) {
+        let _ = self.looked_at("KSTREAM-FOREACH-", action).named(name);
     }
 
     fn looked_at(&self, prefix: &str, action: impl Fn(&K, &V) + Send + Sync + 'static) -> Self {

@@ -212,6 +212,27 @@ impl<K: 'static, V: 'static> KTable<K, V> {
         self
     }
 
+    /// Gives the operation that made this table a name, in descriptions, errors and metrics: the
+    /// `Named` of Kafka Streams. Its store is named by [`materialized`](Self::materialized).
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// let stock = builder.table("stock", Consumed::with(Utf8, I64), Materialized::with(I64));
+    /// let available = stock.filter(|_, count| *count > 0).named("available");
+    /// available.to_stream().named("changes").to("available", Produced::with(Utf8, Nullable(I64)));
+    /// let described = builder.build().unwrap().describe().to_string();
+    /// assert!(described.contains("Processor: available (stores: [])"));
+    /// assert!(described.contains("Processor: changes (stores: [])"));
+    /// ```
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        self.plan.rename(&self.name, &name);
+        self.name = name;
+        self
+    }
+
     /// The table's changes as a stream under keys of another kind; a deletion is `None`.
     ///
     /// ```

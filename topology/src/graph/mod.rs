@@ -6,6 +6,7 @@
 mod comparison;
 mod describe;
 mod description_text;
+mod optimization;
 mod partitions;
 mod topology;
 
@@ -14,6 +15,7 @@ pub use describe::{
     Description, NodeDescription, NodeRole, RepartitionDescription, StateDescription,
     StoreDescription, SubtopologyDescription,
 };
+pub use optimization::Optimization;
 pub use partitions::PartitionError;
 pub use topology::{
     InternalTopic, InternalTopicKind, Subtopology, SubtopologyId, TaskId, Topology,
@@ -123,6 +125,8 @@ pub struct Graph {
     pub(crate) reuses_sources: bool,
     /// Whether an inner join of a stream with itself keeps its records once.
     pub(crate) single_store_self_joins: bool,
+    /// Names that were given to nodes after they had generated ones.
+    pub(crate) given_names: BTreeMap<String, String>,
     /// Repartition topics that an optimisation spares, and those that stand for them.
     pub(crate) merged_topics: BTreeMap<SinkTopicName, SinkTopicName>,
 }
@@ -143,6 +147,7 @@ impl Graph {
         stores: &[String],
         factory: Factory,
     ) -> Result {
+        let name = self.final_name(name);
         if self.position(name).is_some() {
             return Err(Error::wiring(format!(
                 "there are two nodes named {name}; name one of them differently"
@@ -163,12 +168,13 @@ impl Graph {
                 )));
             }
         }
+        let name = name.to_owned();
         let at = self.nodes.len();
         for parent in &parents {
             self.nodes[*parent].children.push(at);
         }
         self.nodes.push(Node {
-            name: name.to_owned(),
+            name,
             kind,
             stores: stores.to_vec(),
             parents,
@@ -234,7 +240,13 @@ impl Graph {
         }
     }
 
+    /// The name that a node ends up with.
+    fn final_name<'n>(&'n self, name: &'n str) -> &'n str {
+        self.given_names.get(name).map_or(name, String::as_str)
+    }
+
     pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        let name = self.final_name(name);
         self.nodes.iter().position(|node| node.name == name)
     }
 }

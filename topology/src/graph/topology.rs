@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Node, NodeKind, RepartitionTopic, Wiring};
+use crate::graph::{Graph, Node, NodeKind, Optimization, RepartitionTopic, Wiring};
 use crate::handler::Handlers;
 use crate::node::{EMIT_INTERVAL_MS, Env, SinkTopic};
 use crate::store::spec::{StoreKind, StoreSpec};
@@ -84,6 +84,9 @@ pub struct Topology {
     pub(crate) graph: Arc<Graph>,
     subtopologies: Arc<[Subtopology]>,
     global_subtopologies: Arc<[Subtopology]>,
+    optimization: Optimization,
+    /// The same with every optimization, where the configuration is to choose.
+    optimized: Option<Arc<Topology>>,
 }
 
 impl Topology {
@@ -120,7 +123,55 @@ impl Topology {
             graph: Arc::new(graph),
             subtopologies: partitioned.into(),
             global_subtopologies: global.into(),
+            optimization: Optimization::NONE,
+            optimized: None,
         })
+    }
+
+    /// Notes what it was built with.
+    pub(crate) fn built_with(mut self, optimization: Optimization) -> Self {
+        self.optimization = optimization;
+        self
+    }
+
+    /// Leaves the choice between this and `optimized` open.
+    pub(crate) fn or_optimized(mut self, optimized: Self) -> Self {
+        self.optimized = Some(Arc::new(optimized));
+        self
+    }
+
+    /// Which internal topics and stores it does without.
+    #[must_use]
+    pub fn optimization(&self) -> Optimization {
+        self.optimization
+    }
+
+    /// The topology with [`Optimization::ALL`], as `topology.optimization = "all"` of a
+    /// configuration asks for it.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// builder.table("prices", Consumed::with(Utf8, Utf8), Materialized::named("prices", Utf8));
+    /// let topology = builder.build().unwrap().optimized().unwrap();
+    /// assert_eq!(topology.optimization(), Optimization::ALL);
+    /// // The source topic serves as changelog: there is no internal topic.
+    /// assert!(topology.internal_topics(&topology.subtopologies()[0]).is_empty());
+    /// ```
+    ///
+    /// # Errors
+    /// When it was built with [`build_optimized`](crate::dsl::builder::StreamsBuilder::build_optimized)
+    /// and something else: the code has chosen.
+    pub fn optimized(&self) -> Result<Self> {
+        match &self.optimized {
+            Some(optimized) => Ok(Self::clone(optimized)),
+            None if self.optimization == Optimization::ALL => Ok(self.clone()),
+            None => Err(Error::wiring(format!(
+                "the topology was built with {:?}, and topology.optimization asks for all of it; \
+                 call build() to let the configuration choose, or leave the key at none",
+                self.optimization
+            ))),
+        }
     }
 
     /// Its subtopologies, in order of their numbers. Global ones, which have numbers too, are not
