@@ -5,7 +5,7 @@ use std::sync::Arc;
 use criterion::{Criterion, Throughput};
 use tidemill::exchange::Order;
 use tidemill::prelude::*;
-use tidemill_topology::node::{Host, Outgoing};
+use tidemill_topology::node::{Host, Outgoing, SinkTopic};
 use tidemill_topology::store::{BytesStore, StoreIndex};
 
 /// About as long as a real one.
@@ -72,7 +72,7 @@ impl Host for Counter {
         Ok(())
     }
 
-    fn partitions(&mut self, _: &str) -> Option<i32> {
+    fn partitions(&mut self, _: &SinkTopic) -> Option<i32> {
         None
     }
 

@@ -536,7 +536,7 @@ impl Host for LocalHost<'_, '_> {
         if record.topic.internal { Ok(()) } else { (self.output)(record) }
     }
 
-    fn partitions(&mut self, _: &str) -> Option<i32> {
+    fn partitions(&mut self, _: &SinkTopic) -> Option<i32> {
         Some(1)
     }
 

@@ -196,8 +196,8 @@ impl<P: Producer> Host for TaskHost<'_, P> {
         })
     }
 
-    fn partitions(&mut self, topic: &str) -> Option<i32> {
-        self.collector.plan.partitions(topic)
+    fn partitions(&mut self, topic: &SinkTopic) -> Option<i32> {
+        self.collector.topic(topic).ok().and_then(|(_, partitions)| partitions)
     }
 
     fn wall_clock(&self) -> Timestamp {

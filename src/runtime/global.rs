@@ -11,7 +11,7 @@ use tidemill_state::{ApplyPolicy, StateMemory, TaskStores};
 use tidemill_topology::error::{Error, Result as TopologyResult};
 use tidemill_topology::graph::{SubtopologyId, TaskId, Topology};
 use tidemill_topology::handler::Handlers;
-use tidemill_topology::node::{Host, Outgoing};
+use tidemill_topology::node::{Host, Outgoing, SinkTopic};
 use tidemill_topology::record::{Headers, RawRecord};
 use tidemill_topology::store::{BytesStore, StoreIndex};
 use tidemill_topology::task::{InputIndex, Task};
@@ -294,7 +294,7 @@ impl Host for GlobalHost<'_> {
         Ok(())
     }
 
-    fn partitions(&mut self, _: &str) -> Option<i32> {
+    fn partitions(&mut self, _: &SinkTopic) -> Option<i32> {
         None
     }
 

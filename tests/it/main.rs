@@ -6,5 +6,7 @@ mod borders;
 mod exchange;
 mod goldens_files;
 mod replay;
+mod stores;
+mod table_views;
 mod topology;
 mod windows;

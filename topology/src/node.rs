@@ -28,7 +28,7 @@ pub trait Host {
     fn send(&mut self, record: Outgoing<'_>) -> Result;
 
     /// How many partitions a topic has, for partitioners; `None` when it is not known.
-    fn partitions(&mut self, topic: &str) -> Option<i32>;
+    fn partitions(&mut self, topic: &SinkTopic) -> Option<i32>;
 
     /// The wall clock, in ms since the Unix epoch.
     fn wall_clock(&self) -> Timestamp;

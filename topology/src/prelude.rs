@@ -32,7 +32,7 @@ pub use crate::serde::{
     SessionWindowed, TimeWindowed, U16, U32, U64, Utf8,
 };
 pub use crate::store::{
-    KeyValue, KeyValueHandle, Order, StoreEntry, StoreKind, StoreSpec, Version, VersionPut,
-    VersionedHandle,
+    GlobalHandle, KeyValue, KeyValueHandle, Order, StoreEntry, StoreKind, StoreSpec, Version,
+    VersionPut, VersionedHandle,
 };
 pub use crate::time::{Timestamp, Window, Windowed};

@@ -43,10 +43,11 @@ use std::any::Any;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::graph::{StoreSerdes, Wiring};
+use crate::graph::{Store, StoreSerdes, Wiring};
 use crate::node::{Children, Context, DropReason, Operator, PunctuationType, ScheduleId, TimeSlot};
 use crate::record::{RawRecord, Record};
 use crate::store::bytes::{BytesStore, StoreIndex};
+use crate::store::global::GlobalHandle;
 use crate::store::key_value::{KeyValue, KeyValueHandle};
 use crate::store::spec::StoreKind;
 use crate::store::versioned::{VersionedHandle, Versions};
@@ -104,6 +105,8 @@ type Bind<'c> = Option<&'c BoundStores>;
 /// The stores that a processor was connected to, each bound to its types on demand.
 pub(crate) struct BoundStores {
     stores: Vec<BoundStore>,
+    /// Every global store of the topology, which all may read.
+    globals: Vec<Store>,
 }
 
 struct BoundStore {
@@ -127,8 +130,24 @@ impl BoundStores {
             let serdes = Arc::clone(&wiring.stores[wiring.task_stores[index.0]].serdes);
             Ok(BoundStore { name: name.clone(), index, kind, observed, serdes })
         });
-        Ok(Self { stores: stores.collect::<Result<_>>()? })
+        let stores = stores.collect::<Result<_>>()?;
+        let is_global = |store: &&Store| wiring.global_stores.contains(&store.spec.name);
+        Ok(Self { stores, globals: wiring.stores.iter().filter(is_global).cloned().collect() })
     }
+}
+
+/// The serdes of a store of these types.
+fn typed<'s, K: 'static, V: 'static>(
+    name: &str,
+    serdes: &'s Arc<dyn Any + Send + Sync>,
+) -> Result<&'s StoreSerdes<K, V>> {
+    serdes.downcast_ref().ok_or_else(|| {
+        Error::wiring(format!(
+            "store {name} does not hold ({}, {})",
+            std::any::type_name::<K>(),
+            std::any::type_name::<V>()
+        ))
+    })
 }
 
 /// What a processor can reach while it runs.
@@ -175,6 +194,82 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
         VersionedHandle::new(self.handle(bound)?, bound.kind, observed)
     }
 
+    /// Binds a global table or store, which a processor reads without being connected to it; in
+    /// `init`.
+    ///
+    /// ```
+    /// use tidemill_topology::prelude::*;
+    ///
+    /// /// Lets orders through that keep the limit of their asset.
+    /// struct WithinLimit {
+    ///     limits: Option<GlobalHandle<String, i64>>,
+    /// }
+    ///
+    /// impl Processor<String, i64> for WithinLimit {
+    ///     type KeyOut = String;
+    ///     type ValueOut = i64;
+    ///
+    ///     fn init(&mut self, ctx: &mut ProcessorContext<'_, '_, String, i64>) -> Result {
+    ///         self.limits = Some(ctx.global("limits")?);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn process(
+    ///         &mut self,
+    ///         order: Record<'_, String, i64>,
+    ///         ctx: &mut ProcessorContext<'_, '_, String, i64>,
+    ///     ) -> Result {
+    ///         let Some(limits) = &self.limits else { return Ok(()) };
+    ///         match ctx.get_global(limits, order.key)? {
+    ///             Some(limit) if *order.value > limit => Ok(()),
+    ///             _ => ctx.forward(order),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let builder = StreamsBuilder::new();
+    /// builder.global_table("limits", Consumed::with(Utf8, I64), Materialized::named("limits", I64));
+    /// builder
+    ///     .stream("orders", Consumed::with(Utf8, I64))
+    ///     .process(|| WithinLimit { limits: None }, &[])
+    ///     .to("checked", Produced::with(Utf8, I64));
+    /// builder.build().unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no such global store, it holds other types, or it keeps versions or windows.
+    pub fn global<SK: 'static, SV: 'static>(&self, name: &str) -> Result<GlobalHandle<SK, SV>> {
+        let globals = self.stores.map_or(&[][..], |stores| &stores.globals);
+        let store = globals.iter().find(|store| store.spec.name == name).ok_or_else(|| {
+            Error::wiring(format!("no global table or store is named {name}; add it first"))
+        })?;
+        let serdes = typed::<SK, SV>(name, &store.serdes)?;
+        match store.spec.kind {
+            StoreKind::KeyValue | StoreKind::TimestampedKeyValue => Ok(GlobalHandle {
+                name: name.to_owned(),
+                key: serdes.key.clone(),
+                value: serdes.value.clone(),
+                has_timestamps: store.spec.kind.has_timestamps(),
+            }),
+            kind => Err(Error::wiring(format!(
+                "global store {name} is of kind {}, which processors cannot look up",
+                kind.name()
+            ))),
+        }
+    }
+
+    /// The value that a global table or store has under a key.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn get_global<SK: 'static, SV: 'static>(
+        &mut self,
+        handle: &GlobalHandle<SK, SV>,
+        key: &SK,
+    ) -> Result<Option<SV>> {
+        handle.get(key, self.ctx)
+    }
+
     fn bound(&self, name: &str) -> Result<&'c BoundStore> {
         let known =
             self.stores.and_then(|stores| stores.stores.iter().find(|bound| bound.name == name));
@@ -190,13 +285,7 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
         bound: &BoundStore,
     ) -> Result<KeyValueHandle<SK, SV>> {
         let BoundStore { name, index, serdes, .. } = bound;
-        let Some(serdes) = serdes.downcast_ref::<StoreSerdes<SK, SV>>() else {
-            return Err(Error::wiring(format!(
-                "store {name} does not hold ({}, {})",
-                std::any::type_name::<SK>(),
-                std::any::type_name::<SV>()
-            )));
-        };
+        let serdes = typed::<SK, SV>(name, serdes)?;
         Ok(KeyValueHandle {
             index: *index,
             name: name.clone(),
@@ -229,6 +318,69 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
 
     /// A store in bytes, for processors that lay their entries out themselves and would otherwise
     /// copy each key and value once more.
+    ///
+    /// A store of one's own is such a layout with a type around it:
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    ///
+    /// use tidemill_topology::prelude::*;
+    /// use tidemill_topology::store::{BytesStore, KeyRange, Order};
+    ///
+    /// /// Scores in order, the lowest first, each with the player who made it.
+    /// struct Scores<'s>(&'s mut dyn BytesStore);
+    ///
+    /// impl Scores<'_> {
+    ///     fn add(&mut self, score: u64, player: &str, at: Timestamp) -> Result {
+    ///         let mut key = score.to_be_bytes().to_vec();
+    ///         key.extend_from_slice(player.as_bytes());
+    ///         self.0.put(&key, &[], at)
+    ///     }
+    ///
+    ///     fn highest(&mut self) -> Result<Option<u64>> {
+    ///         let mut found = None;
+    ///         let all = KeyRange { from: &[], to: None };
+    ///         self.0.scan(all, Order::Backward, &mut |key, _| {
+    ///             found = key.first_chunk().map(|score| u64::from_be_bytes(*score));
+    ///             ControlFlow::Break(())
+    ///         })?;
+    ///         Ok(found)
+    ///     }
+    /// }
+    ///
+    /// /// Lets through what is higher than all before.
+    /// struct Records(Option<KeyValueHandle<Vec<u8>, Vec<u8>>>);
+    ///
+    /// impl Processor<String, u64> for Records {
+    ///     type KeyOut = String;
+    ///     type ValueOut = u64;
+    ///
+    ///     fn init(&mut self, ctx: &mut ProcessorContext<'_, '_, String, u64>) -> Result {
+    ///         self.0 = Some(ctx.key_value("scores")?);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn process(
+    ///         &mut self,
+    ///         game: Record<'_, String, u64>,
+    ///         ctx: &mut ProcessorContext<'_, '_, String, u64>,
+    ///     ) -> Result {
+    ///         let Some(handle) = &self.0 else { return Ok(()) };
+    ///         let mut scores = Scores(ctx.bytes_store(handle));
+    ///         let is_record = scores.highest()?.is_none_or(|highest| *game.value > highest);
+    ///         scores.add(*game.value, game.key, game.timestamp)?;
+    ///         if is_record { ctx.forward(game) } else { Ok(()) }
+    ///     }
+    /// }
+    ///
+    /// let builder = StreamsBuilder::new();
+    /// builder.add_state_store(Stores::key_value("scores", Bytes, Bytes));
+    /// builder
+    ///     .stream("games", Consumed::with(Utf8, U64))
+    ///     .process(|| Records(None), &["scores"])
+    ///     .to("records", Produced::with(Utf8, U64));
+    /// builder.build().unwrap();
+    /// ```
     pub fn bytes_store<SK, SV>(&mut self, handle: &KeyValueHandle<SK, SV>) -> &mut dyn BytesStore {
         self.ctx.host.store(handle.index)
     }

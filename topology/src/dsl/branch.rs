@@ -64,6 +64,15 @@ impl<K: 'static, V: 'static> Split<K, V> {
     }
 
     /// The records for which `predicate` holds, and no earlier branch's did.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// let branches = words.split().branch("short", |_, word| word.len() < 4).no_default_branch();
+    /// branches["short"].to("short-words", Produced::with(Utf8, Utf8));
+    /// # builder.build().unwrap();
+    /// ```
     #[must_use]
     pub fn branch(
         self,
@@ -122,6 +131,17 @@ impl<K: 'static, V: 'static> Split<K, V> {
     }
 
     /// As [`default_branch`](Self::default_branch), and declares at once what follows on it.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words
+    ///     .split()
+    ///     .branch_then("short", |_, word| word.len() < 4, |short| short.for_each(|_, _| ()))
+    ///     .default_branch_then("long", |long| long.to("long-words", Produced::with(Utf8, Utf8)));
+    /// # builder.build().unwrap();
+    /// ```
     pub fn default_branch_then(
         self,
         name: &str,
@@ -133,12 +153,30 @@ impl<K: 'static, V: 'static> Split<K, V> {
     }
 
     /// The records that no branch took.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// let branches = words.split().branch("short", |_, word| word.len() < 4).default_branch("long");
+    /// branches["long"].to("long-words", Produced::with(Utf8, Utf8));
+    /// # builder.build().unwrap();
+    /// ```
     #[must_use]
     pub fn default_branch(self, name: &str) -> Branches<K, V> {
         Branches(self.add(name, 0, Arc::new(|_, _| true)).branches)
     }
 
     /// Ends the split; records that no branch took go no further.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// let branches = words.split().branch("short", |_, word| word.len() < 4).no_default_branch();
+    /// assert!(branches.get("long").is_none());
+    /// # builder.build().unwrap();
+    /// ```
     #[must_use]
     pub fn no_default_branch(self) -> Branches<K, V> {
         Branches(self.branches)

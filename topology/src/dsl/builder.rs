@@ -279,6 +279,14 @@ impl StreamsBuilder {
     }
 
     /// Reads a topic as a stream of records.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// let words = builder.stream("words", Consumed::with(Utf8, Utf8).named("words-source"));
+    /// words.to("copied", Produced::with(Utf8, Utf8));
+    /// # builder.build().unwrap();
+    /// ```
     pub fn stream<K: 'static, V: 'static>(
         &self,
         topic: impl Into<String>,
@@ -288,6 +296,14 @@ impl StreamsBuilder {
     }
 
     /// Reads several topics of one format as one stream.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// let topics = ["orders-east", "orders-west"].map(str::to_owned);
+    /// builder.stream_of(&topics, Consumed::with(Utf8, I64)).to("orders", Produced::with(Utf8, I64));
+    /// # builder.build().unwrap();
+    /// ```
     pub fn stream_of<K: 'static, V: 'static>(
         &self,
         topics: &[String],
@@ -338,6 +354,14 @@ impl StreamsBuilder {
     }
 
     /// Reads a compacted topic as a table: the latest value of each key; null deletes.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// let prices = builder.table("prices", Consumed::with(Utf8, F64), Materialized::named("prices", F64));
+    /// prices.filter(|_, price| *price > 100.0).to_stream().to("dear", Produced::with(Utf8, Nullable(F64)));
+    /// # builder.build().unwrap();
+    /// ```
     pub fn table<K: 'static, V: 'static>(
         &self,
         topic: impl Into<String>,
@@ -402,10 +426,18 @@ impl StreamsBuilder {
             value: Some(consumed.value),
             store,
             sources,
+            computed: None,
         }
     }
 
     /// Adds a store for processors to use.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// builder.add_state_store(Stores::key_value("seen", Utf8, I64).in_memory());
+    /// # builder.build().unwrap();
+    /// ```
     pub fn add_state_store(&self, store: Store) {
         self.plan.stores.borrow_mut().push(store);
     }

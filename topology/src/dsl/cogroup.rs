@@ -82,6 +82,17 @@ impl<K: Clone + Send + 'static, V: 'static> KGroupedStream<K, V> {
 
 impl<K: Clone + Send + 'static, A: Clone + Send + 'static> CogroupedStream<K, A> {
     /// Adds a stream and its aggregator; see [`KGroupedStream::cogroup`].
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// let east = builder.stream("east", Consumed::with(Utf8, I64)).group_by_key(Grouped::with(Utf8, I64));
+    /// let west = builder.stream("west", Consumed::with(Utf8, I64)).group_by_key(Grouped::with(Utf8, I64));
+    /// east.cogroup(|_, sales, total| Some(total + sales))
+    ///     .cogroup(&west, |_, sales, total| Some(total + sales))
+    ///     .aggregate(|| 0, Materialized::named("sales", I64));
+    /// # builder.build().unwrap();
+    /// ```
     #[must_use]
     pub fn cogroup<V: 'static>(
         mut self,
@@ -120,6 +131,15 @@ impl<K: Clone + Send + 'static, A: Clone + Send + 'static> CogroupedStream<K, A>
 
     /// Folds each key's records into an aggregate, starting from `initializer`; see
     /// [`KGroupedStream::cogroup`].
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// let east = builder.stream("east", Consumed::with(Utf8, I64)).group_by_key(Grouped::with(Utf8, I64));
+    /// # let west = builder.stream("west", Consumed::with(Utf8, I64)).group_by_key(Grouped::with(Utf8, I64));
+    /// east.cogroup(|_, sales, total| Some(total + sales)).aggregate(|| 0, Materialized::named("sales", I64));
+    /// # builder.build().unwrap();
+    /// ```
     pub fn aggregate(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,
@@ -207,6 +227,7 @@ impl<K: Clone + Send + 'static, A: Clone + Send + 'static> CogroupedStream<K, A>
             value: Some(materialized.value),
             store,
             sources,
+            computed: None,
         }
     }
 }
@@ -216,6 +237,18 @@ impl<K: Clone + Send + 'static, A: Clone + Send + 'static>
 {
     /// Folds the records of each key's window into an aggregate; see
     /// [`CogroupedStream::windowed_by`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// let sales = builder.stream("sales", Consumed::with(Utf8, I64)).group_by_key(Grouped::with(Utf8, I64));
+    /// sales
+    ///     .cogroup(|_, sale, total| Some(total + sale))
+    ///     .windowed_by(TimeWindows::of(Duration::from_secs(60)))
+    ///     .aggregate(|| 0, Materialized::named("totals", I64));
+    /// # builder.build().unwrap();
+    /// ```
     pub fn aggregate(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,
@@ -230,6 +263,18 @@ impl<K: Clone + Send + 'static, A: Clone + Send + 'static>
 {
     /// Folds the records of each key's window into an aggregate; see
     /// [`CogroupedStream::windowed_by`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// let sales = builder.stream("sales", Consumed::with(Utf8, I64)).group_by_key(Grouped::with(Utf8, I64));
+    /// sales
+    ///     .cogroup(|_, sale, total| Some(total + sale))
+    ///     .windowed_by(SlidingWindows::of(Duration::from_secs(60)))
+    ///     .aggregate(|| 0, Materialized::named("totals", I64));
+    /// # builder.build().unwrap();
+    /// ```
     pub fn aggregate(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,

@@ -16,7 +16,7 @@ use crate::operators::pass_through::PassThrough;
 use crate::operators::sink::{Sink, Target};
 use crate::operators::source::Source;
 use crate::operators::table_state::TableState;
-use crate::operators::table_view::TableView;
+use crate::operators::table_view::StoredTable;
 use crate::serde::{Bytes, Missing, Nullable, SerdeRef};
 use crate::store::spec::{StoreKind, StoreSpec};
 
@@ -216,6 +216,7 @@ where
             value: None,
             store,
             sources: table.sources.clone(),
+            computed: None,
         }
     }
 
@@ -300,7 +301,7 @@ where
             std::slice::from_ref(&names.keep),
             std::slice::from_ref(&right),
             Arc::new(move |wiring| {
-                let table = TableView::<FK, FV>::bind(wiring, &table)?;
+                let table = StoredTable::<FK, FV>::bind(wiring, &table)?;
                 Ok(Slot::new(AnswerSubscription { table, children: wiring.children() }))
             }),
         )?;
@@ -367,7 +368,7 @@ where
                 Ok(Slot::new(ResolveAnswer::<J, K, V, FV, R> {
                     joiner: Arc::clone(&joiner),
                     left,
-                    table: TableView::bind(wiring, &read)?,
+                    table: StoredTable::bind(wiring, &read)?,
                     foreign_value: foreign_value.clone(),
                     result: TableState::bind(wiring, result.as_deref(), sends_old)?,
                     key_bytes: Vec::new(),

@@ -151,6 +151,7 @@ impl<K: 'static, V: 'static> KGroupedStream<K, V> {
             value: Some(value_serde),
             store,
             sources: input.sources,
+            computed: None,
         }
     }
 

@@ -60,8 +60,16 @@ impl<K: 'static, V: 'static> KTable<K, V> {
         let Grouped { key, value, .. } = grouped.clone();
         let store = TableStore::derived(&name, &self.store, key.clone(), Some(value.clone()));
         let sources = self.sources.clone();
-        let table =
-            KTable { plan: self.plan.clone(), node, name, key, value: Some(value), store, sources };
+        let table = KTable {
+            plan: self.plan.clone(),
+            node,
+            name,
+            key,
+            value: Some(value),
+            store,
+            sources,
+            computed: None,
+        };
         KGroupedTable { table, grouped }
     }
 }
@@ -217,6 +225,7 @@ impl<K: 'static, V: 'static> KGroupedTable<K, V> {
             value: Some(value_serde),
             store,
             sources: [topic].into(),
+            computed: None,
         }
     }
 

@@ -38,6 +38,20 @@ impl<K: 'static, V: 'static> Consumed<K, V> {
 
     /// Takes each record's time from `extractor`, which gets the record and the partition's highest
     /// time so far. A negative time drops the record and counts it.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// /// The time that an order carries itself: `<ms since 1970>:<shares>`.
+    /// fn time_of(order: Record<'_, String, String>, _so_far: Timestamp) -> Result<Timestamp, Cause> {
+    ///     let (time, _) = order.value.split_once(':').ok_or("an order without a time")?;
+    ///     Ok(Timestamp::new(time.parse()?))
+    /// }
+    ///
+    /// let consumed = Consumed::with(Utf8, Utf8).timestamp_extractor(time_of);
+    /// builder.stream("orders", consumed).to("timed", Produced::with(Utf8, Utf8));
+    /// # builder.build().unwrap();
+    /// ```
     #[must_use]
     pub fn timestamp_extractor(
         mut self,
@@ -73,7 +87,20 @@ impl<K: 'static, V: 'static> Produced<K, V> {
     }
 
     /// Chooses partitions: given key, value and the number of partitions; `None` leaves it to the
-    /// default partitioner.
+    /// default partitioner. It is not asked for topics that each record chooses.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let orders = builder.stream("orders", Consumed::with(Utf8, I64));
+    /// // Large orders have the first partition for themselves.
+    /// let by_size = |key: &String, shares: &i64, count: i32| match shares {
+    ///     10_000.. => Some(0),
+    ///     _ => Some(1 + i32::try_from(key.len()).unwrap_or(0) % (count - 1).max(1)).filter(|_| count > 1),
+    /// };
+    /// orders.to("orders-by-size", Produced::with(Utf8, I64).partitioner(by_size));
+    /// # builder.build().unwrap();
+    /// ```
     #[must_use]
     pub fn partitioner(
         mut self,
@@ -116,6 +143,27 @@ impl<K: 'static, V: 'static> Repartitioned<K, V> {
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Chooses partitions, as [`Produced::partitioner`] does.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// let by_length = |_: &String, word: &String, count: i32| i32::try_from(word.len()).ok().map(|length| length % count);
+    /// words
+    ///     .repartition(Repartitioned::with(Utf8, Utf8).named("by-length").partitioner(by_length))
+    ///     .to("words-by-length", Produced::with(Utf8, Utf8));
+    /// # builder.build().unwrap();
+    /// ```
+    #[must_use]
+    pub fn partitioner(
+        mut self,
+        partitioner: impl Fn(&K, &V, i32) -> Option<i32> + Send + Sync + 'static,
+    ) -> Self {
+        self.partitioner = Some(Arc::new(partitioner));
         self
     }
 
@@ -239,6 +287,16 @@ impl<V: 'static> Materialized<V> {
     }
 
     /// Holds updates back until the commit, so that several of one key go on as one.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words
+    ///     .group_by_key(Grouped::with(Utf8, Utf8))
+    ///     .count(Materialized::named("counts", I64).caching(true));
+    /// # builder.build().unwrap();
+    /// ```
     #[must_use]
     pub fn caching(mut self, caching: bool) -> Self {
         self.caching = caching;
@@ -263,6 +321,15 @@ impl<V: 'static> Materialized<V> {
     /// Keeps versions of each value, by timestamp, for as long as `history` behind the store's
     /// highest timestamp: joins then see a table as it was at their record's time, and updates that
     /// come out of order find their place.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// let prices = Materialized::named("prices", F64).versioned(Duration::from_secs(3_600));
+    /// builder.table("prices", Consumed::with(Utf8, F64), prices);
+    /// # builder.build().unwrap();
+    /// ```
     #[must_use]
     pub fn versioned(mut self, history: Duration) -> Self {
         self.history_ms = Some(super::windows::millis(history));

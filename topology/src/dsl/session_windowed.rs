@@ -188,6 +188,7 @@ impl<K: Clone + Send + 'static, V: 'static> SessionWindowedStream<K, V> {
             value: Some(materialized.value),
             store,
             sources: input.sources,
+            computed: None,
         }
     }
 }

@@ -13,6 +13,13 @@ pub struct Stores;
 
 impl Stores {
     /// A persistent key-value store with a changelog.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// builder.add_state_store(Stores::key_value("counts", Utf8, I64));
+    /// # builder.build().unwrap();
+    /// ```
     pub fn key_value<K: 'static, V: 'static>(
         name: impl Into<String>,
         key: impl Serde<K>,
@@ -77,6 +84,13 @@ impl Stores {
 
 impl Store {
     /// Kept in memory alone; restored from its changelog at each start.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// builder.add_state_store(Stores::key_value("counts", Utf8, I64).in_memory());
+    /// # builder.build().unwrap();
+    /// ```
     #[must_use]
     pub fn in_memory(mut self) -> Self {
         self.spec.persistent = false;
@@ -84,6 +98,13 @@ impl Store {
     }
 
     /// Without a changelog: what is lost with the disk is lost.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// builder.add_state_store(Stores::key_value("cache", Utf8, I64).without_logging());
+    /// # builder.build().unwrap();
+    /// ```
     #[must_use]
     pub fn without_logging(mut self) -> Self {
         self.spec.logged = false;

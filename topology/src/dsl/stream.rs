@@ -6,15 +6,14 @@ use std::sync::Arc;
 use crate::dsl::branch::Split;
 use crate::dsl::builder::{PlanRef, RepartitionSettings};
 use crate::dsl::grouped::KGroupedStream;
-use crate::dsl::options::{Grouped, Produced, Repartitioned};
+use crate::dsl::options::{Grouped, Repartitioned};
 use crate::error::{Cause, Error, Result};
-use crate::graph::{Factory, NodeKind};
-use crate::node::{Context, SinkTopic, Slot};
+use crate::graph::Factory;
+use crate::node::Slot;
 use crate::operators::filter::Filter;
 use crate::operators::map::{FlatMap, FlatMapValues, Map, MapValues, SelectKey};
 use crate::operators::pass_through::PassThrough;
 use crate::operators::peek::Peek;
-use crate::operators::sink::{Sink, Target};
 use crate::processor::{BoundStores, Processor, ProcessorNode};
 use crate::serde::{Serde, SerdeRef};
 
@@ -170,6 +169,14 @@ impl<K: 'static, V: 'static> KStream<K, V> {
     }
 
     /// A new value for each record, from its key and value.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// words.map_values_with_key(|key, word| format!("{key}: {word}")).to("lines", Produced::with(Utf8, Utf8));
+    /// # builder.build().unwrap();
+    /// ```
     pub fn map_values_with_key<V2: 'static>(
         &self,
         mapper: impl Fn(&K, &V) -> V2 + Send + Sync + 'static,
@@ -432,12 +439,42 @@ impl<K: 'static, V: 'static> KStream<K, V> {
     }
 
     /// As [`split`](Self::split), with a name that the branches' names start with.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// let branches = words.split_named("by-length-").branch("short", |_, word| word.len() < 4).no_default_branch();
+    /// # assert!(branches.get("short").is_some());
+    /// assert!(builder.build().unwrap().describe().to_string().contains("by-length-1"));
+    /// ```
     #[must_use]
     pub fn split_named(&self, name: impl Into<String>) -> Split<K, V> {
         Split::new(self.clone(), Some(name.into()))
     }
 
     /// Runs a [`Processor`] of one's own over the stream, connected to the stores named.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// /// Answers each word with its length.
+    /// struct Length;
+    /// impl Processor<String, String> for Length {
+    ///     type KeyOut = String;
+    ///     type ValueOut = i64;
+    ///     fn process(
+    ///         &mut self,
+    ///         word: Record<'_, String, String>,
+    ///         ctx: &mut ProcessorContext<'_, '_, String, i64>,
+    ///     ) -> Result {
+    ///         ctx.forward(word.with_value(&(word.value.len() as i64)))
+    ///     }
+    /// }
+    /// words.process(|| Length, &[]).to("lengths", Produced::with(Utf8, I64));
+    /// # builder.build().unwrap();
+    /// ```
     pub fn process<P: Processor<K, V>>(
         &self,
         supplier: impl Fn() -> P + Send + Sync + 'static,
@@ -460,6 +497,27 @@ impl<K: 'static, V: 'static> KStream<K, V> {
 
     /// Runs a [`Processor`] that keeps each record's key: the stream need not be repartitioned
     /// afterwards. That the key is kept is the processor's word.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    /// # struct Length;
+    /// # impl Processor<String, String> for Length {
+    /// #     type KeyOut = String;
+    /// #     type ValueOut = i64;
+    /// #     fn process(&mut self, word: Record<'_, String, String>, ctx: &mut ProcessorContext<'_, '_, String, i64>) -> Result {
+    /// #         ctx.forward(word.with_value(&(word.value.len() as i64)))
+    /// #     }
+    /// # }
+    /// words
+    ///     .process_values(|| Length, &[])
+    ///     .with_serdes(Utf8, I64)
+    ///     .group_by_key(Grouped::with(Utf8, I64))
+    ///     .count(Materialized::named("counts", I64));
+    /// // No repartition topic is needed.
+    /// assert_eq!(builder.build().unwrap().subtopologies().len(), 1);
+    /// ```
     pub fn process_values<V2: 'static, P: Processor<K, V, KeyOut = K, ValueOut = V2>>(
         &self,
         supplier: impl Fn() -> P + Send + Sync + 'static,
@@ -583,62 +641,6 @@ impl<K: 'static, V: 'static> KStream<K, V> {
     ) -> KGroupedStream<K2, V> {
         let name = self.plan.name(grouped.name.as_deref(), "KSTREAM-KEY-SELECT-");
         KGroupedStream::new(self.keyed_by(name, selector), grouped)
-    }
-
-    /// Sends the records to a topic.
-    pub fn to(&self, topic: impl Into<String>, produced: Produced<K, V>) {
-        let topic = SinkTopic { name: topic.into().into(), internal: false };
-        let shown = Some(topic.clone());
-        self.sunk(shown, produced, move || Target::Fixed(topic.clone()));
-    }
-
-    /// Sends each record to the topic that `choose` names for it. The topics must exist.
-    ///
-    /// ```
-    /// # use tidemill_topology::prelude::*;
-    /// # let builder = StreamsBuilder::new();
-    /// # let words = builder.stream("words", Consumed::with(Utf8, Utf8));
-    /// words.to_chosen(|_, word, _| format!("words-of-{}", word.len()), Produced::with(Utf8, Utf8));
-    /// # builder.build().unwrap();
-    /// ```
-    pub fn to_chosen(
-        &self,
-        choose: impl Fn(&K, &V, &Context<'_>) -> String + Send + Sync + 'static,
-        produced: Produced<K, V>,
-    ) {
-        let choose: crate::operators::sink::TopicChooser<K, V> = Arc::new(choose);
-        self.sunk(None, produced, move || Target::Chosen(Arc::clone(&choose), Vec::new()));
-    }
-
-    fn sunk(
-        &self,
-        topic: Option<SinkTopic>,
-        produced: Produced<K, V>,
-        target: impl Fn() -> Target<K, V> + Send + Sync + 'static,
-    ) {
-        let name = self.plan.name(produced.name.as_deref(), "KSTREAM-SINK-");
-        let own = name.clone();
-        let factory: Factory = Arc::new(move |_| {
-            Ok(Slot::new(Sink {
-                target: target(),
-                key: produced.key.clone(),
-                value: produced.value.clone(),
-                partitioner: produced.partitioner.clone(),
-            }))
-        });
-        self.plan.add(
-            &[self.node],
-            &name,
-            Box::new(move |parents, graph| {
-                graph.add(
-                    &own,
-                    NodeKind::Sink { topic: topic.clone() },
-                    parents,
-                    &[],
-                    Arc::clone(&factory),
-                )
-            }),
-        );
     }
 
     /// The same stream with serdes for types that an operation made: what groups or joins it later

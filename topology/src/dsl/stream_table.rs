@@ -11,7 +11,6 @@ use crate::graph::{NodeKind, Store};
 use crate::node::Slot;
 use crate::operators::held_records::HeldRecords;
 use crate::operators::stream_table_join::StreamTableJoin;
-use crate::operators::table_view::TableView;
 use crate::serde::{Bytes, SerdeRef};
 use crate::store::spec::{StoreKind, StoreSpec};
 
@@ -93,8 +92,9 @@ impl<K: 'static, V: 'static> KStream<K, V> {
             stream = self.through(prefix, joined.name.is_none(), key, value, settings);
         }
         let name = self.plan.name(joined.name.as_deref(), prefix);
-        table.store.require();
-        let (joiner, kept, own) = (Arc::new(joiner), table.store.clone(), name.clone());
+        let looked_up = table.look_up();
+        looked_up.require();
+        let (joiner, own) = (Arc::new(joiner), name.clone());
         let together = stream.sources.iter().chain(&table.sources).cloned().collect();
         let checked = value_serde.clone();
         let held = self.held_records(&name, joined.grace_ms, value_serde);
@@ -104,18 +104,18 @@ impl<K: 'static, V: 'static> KStream<K, V> {
             &name,
             Box::new(move |parents, graph| {
                 graph.copartition(Clone::clone(&together));
-                let mut stores = vec![kept.name()];
+                let mut stores = looked_up.stores();
                 if let Some((spec, ..)) = &held {
-                    if !matches!(kept.kind(), StoreKind::Versioned { .. }) {
+                    if !matches!(looked_up.kind(), Some(StoreKind::Versioned { .. })) {
                         return Err(Error::wiring(format!(
                             "join {own} has a grace period, so table {} must be versioned: use Materialized::versioned",
-                            stores[0]
+                            stores.join(", ")
                         )));
                     }
                     graph.add_store(Store::new::<Vec<u8>, Vec<u8>>(spec.clone(), Arc::new(Bytes), Arc::new(Bytes)))?;
                     stores.push(spec.name.clone());
                 }
-                let (joiner, checked, bound) = (Arc::clone(&joiner), checked.clone(), kept.name());
+                let (joiner, checked, view) = (Arc::clone(&joiner), checked.clone(), looked_up.view());
                 let held = held.clone();
                 graph.add(
                     &own,
@@ -132,7 +132,7 @@ impl<K: 'static, V: 'static> KStream<K, V> {
                         Ok(Slot::new::<K, V>(StreamTableJoin {
                             joiner: Arc::clone(&joiner),
                             value: checked.clone(),
-                            table: TableView::<K, VT>::bind(wiring, &bound)?,
+                            table: view(wiring)?,
                             left,
                             held,
                             key_bytes: Vec::new(),

@@ -197,6 +197,7 @@ impl<K: 'static, V: 'static> KTable<K, V> {
             value: Some(value),
             store: kept,
             sources: self.sources.clone(),
+            computed: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::dsl::builder::PlanRef;
 use crate::dsl::options::Materialized;
 use crate::dsl::stream::KStream;
+use crate::dsl::table_lookup::Computed;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Store};
 use crate::node::Slot;
@@ -24,6 +25,8 @@ pub struct KTable<K, V> {
     pub(crate) value: Option<SerdeRef<V>>,
     pub(crate) store: TableStore,
     pub(crate) sources: BTreeSet<Arc<str>>,
+    /// How its values are looked up where it is not kept; `None` where it must be.
+    pub(crate) computed: Option<Rc<dyn Computed<K, V>>>,
 }
 
 impl<K, V> Clone for KTable<K, V> {
@@ -36,6 +39,7 @@ impl<K, V> Clone for KTable<K, V> {
             value: self.value.clone(),
             store: self.store.clone(),
             sources: self.sources.clone(),
+            computed: self.computed.clone(),
         }
     }
 }
@@ -135,6 +139,11 @@ impl TableStore {
     /// Its layout.
     pub(crate) fn kind(&self) -> StoreKind {
         self.store.borrow().spec.kind
+    }
+
+    /// Whether it is kept, as far as is known yet.
+    pub(crate) fn is_required(&self) -> bool {
+        self.required.get()
     }
 
     /// Something needs the store.
@@ -252,6 +261,14 @@ impl<K: 'static, V: 'static> KTable<K, V> {
     }
 
     /// The table's changes as a stream; a deletion is `None`.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// let stock = builder.table("stock", Consumed::with(Utf8, I64), Materialized::with(I64));
+    /// stock.to_stream().to("changes", Produced::with(Utf8, Nullable(I64)));
+    /// # builder.build().unwrap();
+    /// ```
     pub fn to_stream(&self) -> KStream<K, Option<V>> {
         let name = self.plan.name(None, "KTABLE-TOSTREAM-");
         let node = self.plan.processor(

@@ -1,15 +1,16 @@
 //! Joins of two tables by their own key.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::dsl::table::{KTable, TableStore};
+use crate::dsl::table_lookup::{JoinedTables, MakeView};
 use crate::graph::{Factory, NodeKind};
 use crate::node::Slot;
 use crate::operators::change::Change;
 use crate::operators::pass_through::PassThrough;
 use crate::operators::table_join::TableJoin;
 use crate::operators::table_state::TableState;
-use crate::operators::table_view::TableView;
 
 /// How tables are joined.
 #[derive(Clone, Debug, Default)]
@@ -122,8 +123,9 @@ impl<K: 'static, V: 'static> KTable<K, V> {
             .map(|prefix| self.plan.name(None, prefix));
         let name = joined.part("", merge);
         let (this, that) = (joined.part("-join-this", this), joined.part("-join-other", that));
-        self.store.require();
-        other.store.require();
+        let (left, right) = (self.look_up(), other.look_up());
+        left.require();
+        right.require();
         if left_outer {
             self.store.request_old(true);
         }
@@ -134,29 +136,32 @@ impl<K: 'static, V: 'static> KTable<K, V> {
         let store = TableStore::derived_from::<K, R>(&name, above, self.key.clone(), None);
         let together = self.sources.iter().chain(&other.sources).cloned().collect();
         let (kept, own) = (store.clone(), name.clone());
-        let (left_store, right_store) = (self.store.clone(), other.store.clone());
         let joiner = Arc::new(joiner);
+        let computed = JoinedTables {
+            left: self.look_up(),
+            right: other.look_up(),
+            joiner: Arc::clone(&joiner),
+        };
         let node = self.plan.add(
             &[self.node, other.node],
             &name,
             Box::new(move |parents, graph| {
                 graph.copartition(Clone::clone(&together));
                 let stores = kept.write(graph)?;
-                let (left, right) = (left_store.name(), right_store.name());
                 let result =
                     JoinResult { store: stores.first().cloned(), sends_old: kept.sends_old() };
-                let mut add = |name: &str, parent: &String, store: &String, factory: Factory| {
-                    let (parent, store) =
-                        (std::slice::from_ref(parent), std::slice::from_ref(store));
-                    graph.add(name, NodeKind::Processor, parent, store, factory)
+                let mut add = |name: &str, parent: &String, stores: &[String], factory: Factory| {
+                    let parent = std::slice::from_ref(parent);
+                    graph.add(name, NodeKind::Processor, parent, stores, factory)
                 };
-                let factory = side(&joiner, right.clone(), left_outer, result.clone());
-                add(&this, &parents[0], &right, factory)?;
+                let factory = side(&joiner, right.view(), left_outer, result.clone());
+                add(&this, &parents[0], &right.stores(), factory)?;
                 let joiner = Arc::clone(&joiner);
                 let reversed = Arc::new(move |key: &K, right: Option<&O>, left: Option<&V>| {
                     joiner(key, left, right)
                 });
-                add(&that, &parents[1], &left, side(&reversed, left.clone(), right_outer, result))?;
+                let factory = side(&reversed, left.view(), right_outer, result);
+                add(&that, &parents[1], &left.stores(), factory)?;
                 // The nodes above keep the result; this one stands for it in the graph.
                 graph.add(
                     &own,
@@ -178,6 +183,7 @@ impl<K: 'static, V: 'static> KTable<K, V> {
             value: None,
             store,
             sources,
+            computed: Some(Rc::new(computed)),
         }
     }
 }
@@ -189,8 +195,13 @@ struct JoinResult {
     sends_old: bool,
 }
 
-/// One side's operator: `A` are its values, `B` those of the other table, which `other` keeps.
-fn side<F, K, A, B, R>(joiner: &Arc<F>, other: String, outer: bool, result: JoinResult) -> Factory
+/// One side's operator: `A` are its values, `B` those of the other table.
+fn side<F, K, A, B, R>(
+    joiner: &Arc<F>,
+    other: MakeView<K, B>,
+    outer: bool,
+    result: JoinResult,
+) -> Factory
 where
     F: Fn(&K, Option<&A>, Option<&B>) -> Option<R> + Send + Sync + 'static,
     K: 'static,
@@ -203,7 +214,7 @@ where
         let JoinResult { store, sends_old } = &result;
         Ok(Slot::new::<K, Change<A>>(TableJoin::<F, K, B, R> {
             joiner: Arc::clone(&joiner),
-            other: TableView::bind(wiring, &other)?,
+            other: other(wiring)?,
             outer,
             computes_old: *sends_old && store.is_none(),
             result: TableState::bind(wiring, store.as_deref(), *sends_old)?,

@@ -1,8 +1,10 @@
 //! The verbs of a table that make another table of it, key by key.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::dsl::table::{KTable, TableStore};
+use crate::dsl::table_lookup::MappedTable;
 use crate::error::Result;
 use crate::graph::{NodeKind, Wiring};
 use crate::node::{Children, Slot};
@@ -66,16 +68,24 @@ impl<K: 'static, V: 'static> KTable<K, V> {
         // What is known of old values spares deletions of what was never there.
         let told = self.store.request_old(false);
         let predicate = Arc::new(predicate);
-        self.derived("KTABLE-FILTER-", self.value.clone(), &[], move |wiring, mut result| {
-            result.send_old |= told;
-            Ok(Slot::new(TableFilter {
-                predicate: Arc::clone(&predicate),
-                keep,
-                knows_old: told || result.kept.is_some(),
-                result,
-                children: wiring.children::<K, Change<V>>(),
-            }))
-        })
+        let passing = {
+            let predicate = Arc::clone(&predicate);
+            move |key: &K, value: V| (predicate(key, &value) == keep).then_some(value)
+        };
+        let computed = MappedTable { above: self.look_up(), map: Arc::new(passing) };
+        let mut filtered =
+            self.derived("KTABLE-FILTER-", self.value.clone(), &[], move |wiring, mut result| {
+                result.send_old |= told;
+                Ok(Slot::new(TableFilter {
+                    predicate: Arc::clone(&predicate),
+                    keep,
+                    knows_old: told || result.kept.is_some(),
+                    result,
+                    children: wiring.children::<K, Change<V>>(),
+                }))
+            });
+        filtered.computed = Some(Rc::new(computed));
+        filtered
     }
 
     /// A new value for each entry.
@@ -115,14 +125,23 @@ impl<K: 'static, V: 'static> KTable<K, V> {
         mapper: impl Fn(&K, &V) -> Option<V2> + Send + Sync + 'static,
     ) -> KTable<K, V2> {
         let mapper = Arc::new(mapper);
-        self.derived("KTABLE-MAPVALUES-", None, &[], move |wiring, result| {
+        let computed = MappedTable {
+            above: self.look_up(),
+            map: Arc::new({
+                let mapper = Arc::clone(&mapper);
+                move |key: &K, value: V| mapper(key, &value)
+            }),
+        };
+        let mut mapped = self.derived("KTABLE-MAPVALUES-", None, &[], move |wiring, result| {
             let mapper = Arc::clone(&mapper);
             Ok(Slot::new::<K, Change<V>>(TableMapValues {
                 mapper,
                 result,
                 children: wiring.children(),
             }))
-        })
+        });
+        mapped.computed = Some(Rc::new(computed));
+        mapped
     }
 
     /// A new value for each entry, made by a [`TableTransformer`] that may use the stores named. It
@@ -241,6 +260,7 @@ impl<K: 'static, V: 'static> KTable<K, V> {
             value,
             store,
             sources: self.sources.clone(),
+            computed: None,
         }
     }
 }

@@ -82,6 +82,7 @@ impl<K: 'static, V: Clone + 'static> KStream<K, Option<V>> {
             value: Some(value),
             store,
             sources: stream.sources,
+            computed: None,
         }
     }
 }

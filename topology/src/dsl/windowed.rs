@@ -336,6 +336,7 @@ impl<K: Clone + Send + 'static, V: 'static, W: FixedWindows> WindowedStream<K, V
             value: Some(materialized.value),
             store,
             sources: input.sources,
+            computed: None,
         }
     }
 }

@@ -256,6 +256,7 @@ pub struct Wiring<'w> {
     pub(crate) children: Vec<u32>,
     pub(crate) child_names: Vec<&'w str>,
     pub(crate) stores: &'w [Store],
+    pub(crate) global_stores: &'w BTreeSet<String>,
     /// The task's stores: their positions in `stores`.
     pub(crate) task_stores: &'w [usize],
     pub(crate) times: &'w mut usize,

@@ -270,6 +270,7 @@ impl Topology {
                     .map(|child| &*self.graph.nodes[*child].name)
                     .collect(),
                 stores: &self.graph.stores,
+                global_stores: &self.graph.global_stores,
                 task_stores: &subtopology.stores,
                 times: &mut times,
                 store_times: &mut store_times,

@@ -26,7 +26,7 @@ use crate::error::{Cause, Result};
 use crate::node::{Children, Context, DropReason, Operator};
 use crate::operators::change::Change;
 use crate::operators::table_state::TableState;
-use crate::operators::table_view::TableView;
+use crate::operators::table_view::{AsOf, StoredTable};
 use crate::record::Record;
 use crate::serde::{Serde, SerdeRef, SerdeResult};
 use crate::store::bytes::{KeyRange, Order, prefix_end};
@@ -279,7 +279,7 @@ impl Operator<Option<Vec<u8>>, Subscription> for KeepSubscription {
 
 /// Answers a subscription with the right row's value.
 pub(crate) struct AnswerSubscription<FK, FV> {
-    pub(crate) table: TableView<FK, FV>,
+    pub(crate) table: StoredTable<FK, FV>,
     pub(crate) children: Children<Vec<u8>, Answer>,
 }
 
@@ -296,7 +296,7 @@ impl<FK: 'static, FV: 'static> Operator<Option<Vec<u8>>, Subscription>
             return Ok(());
         }
         let row = match record.key {
-            Some(foreign_key) => self.table.get(foreign_key, ctx)?,
+            Some(foreign_key) => self.table.get(foreign_key, AsOf::Now, ctx)?,
             None => None,
         };
         if row.is_none() && *instruction == Instruction::AnswerIfFound {
@@ -374,7 +374,7 @@ impl<FK: 'static, FV: 'static> Operator<FK, Change<FV>> for AnswerForeignChange<
 pub(crate) struct ResolveAnswer<F, K, V, FV, R> {
     pub(crate) joiner: Arc<F>,
     pub(crate) left: bool,
-    pub(crate) table: TableView<K, V>,
+    pub(crate) table: StoredTable<K, V>,
     pub(crate) foreign_value: SerdeRef<FV>,
     pub(crate) result: TableState<K, R>,
     pub(crate) key_bytes: Vec<u8>,
@@ -392,7 +392,7 @@ where
 {
     fn process(&mut self, record: Record<'_, K, Answer>, ctx: &mut Context<'_>) -> Result {
         self.table.write_key(record.key, &mut self.key_bytes)?;
-        let row = self.table.get(&self.key_bytes, ctx)?.map(|row| row.value);
+        let row = self.table.get(&self.key_bytes, AsOf::Now, ctx)?.map(|row| row.value);
         self.value_bytes.clear();
         let hash = match &row {
             Some(row) => {

@@ -49,7 +49,7 @@ impl<K: 'static, V: 'static> Operator<K, V> for Sink<K, V> {
         let partition = match &self.partitioner {
             Some(choose) => ctx
                 .host
-                .partitions(&topic.name)
+                .partitions(topic)
                 .and_then(|partitions| choose(record.key, record.value, partitions)),
             None => None,
         };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::node::{Children, Context, DropReason, Operator};
 use crate::operators::held_records::HeldRecords;
-use crate::operators::table_view::TableView;
+use crate::operators::table_view::{AsOf, TableView};
 use crate::record::Record;
 use crate::serde::SerdeRef;
 
@@ -37,7 +37,7 @@ where
             ctx.drop_record(DropReason::NullValue);
             return Ok(());
         }
-        if self.table.key().is_null(record.key) {
+        if self.table.key.is_null(record.key) {
             if !self.left {
                 ctx.drop_record(DropReason::NullKey);
                 return Ok(());
@@ -65,7 +65,7 @@ where
         let Some((held, value)) = &mut self.held else { return Ok(()) };
         let value_serde = Arc::clone(value);
         for released in held.release(ctx)? {
-            let key = self.table.key().deserialize(released.key()).map_err(Error::processing)?;
+            let key = self.table.key.deserialize(released.key()).map_err(Error::processing)?;
             let value = value_serde.deserialize(released.value()).map_err(Error::processing)?;
             self.key_bytes.clear();
             self.key_bytes.extend_from_slice(released.key());
@@ -77,7 +77,9 @@ where
 
     /// Joins a record whose key is in the buffer.
     fn join(&mut self, record: Record<'_, K, V>, ctx: &mut Context<'_>) -> Result {
-        let found = self.table.get_as_of(&self.key_bytes, record.timestamp, ctx)?;
+        let as_of = AsOf::Time(record.timestamp);
+        let found = self.table.get(record.key, &self.key_bytes, as_of, ctx)?;
+        let found = found.map(|row| row.value);
         if found.is_none() && !self.left {
             return Ok(());
         }

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::node::{Children, Context, DropReason, Operator};
 use crate::operators::change::Change;
 use crate::operators::table_state::TableState;
-use crate::operators::table_view::TableView;
+use crate::operators::table_view::{AsOf, TableView};
 use crate::record::Record;
 
 /// Joins one table's changes with the other's values.
@@ -45,7 +45,7 @@ where
             return Ok(());
         }
         self.other.write_key(record.key, &mut self.key_bytes)?;
-        let other = self.other.get(&self.key_bytes, ctx)?;
+        let other = self.other.get(record.key, &self.key_bytes, AsOf::Now, ctx)?;
         if other.is_none() && (!self.outer || change.new.is_none() && change.old.is_none()) {
             return Ok(());
         }

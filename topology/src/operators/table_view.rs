@@ -1,21 +1,73 @@
-//! How a join reads a table: its latest values, or its versions as of a time.
+//! How a join reads a table: from its store, as latest values, versions or windows; or computed
+//! from the tables that it is made of, where it is not kept.
+
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::Wiring;
-use crate::node::Context;
+use crate::node::{Context, TimeSlot};
 use crate::serde::SerdeRef;
+use crate::store::bytes::StoreIndex;
 use crate::store::key_value::{KeyValueHandle, TimestampedHandle, ValueAndTimestamp};
-use crate::store::spec::StoreKind;
+use crate::store::spec::{SEQUENCE_LEN, StoreKind, TIME_LEN, segment, split_timestamp};
 use crate::store::versioned::VersionedHandle;
 use crate::time::Timestamp;
 
-/// The store of a table, of either kind, for look-ups.
-pub(crate) enum TableView<K, V> {
+/// As of when a table is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AsOf {
+    /// Its latest values.
+    Now,
+    /// What held then, where versions are kept; otherwise the latest values.
+    Time(Timestamp),
+}
+
+/// A table that is looked up by key.
+pub(crate) trait LookUp<K, V>: Send {
+    /// The value under a key, which is given with its bytes.
+    fn get(
+        &mut self,
+        key: &K,
+        bytes: &[u8],
+        as_of: AsOf,
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<ValueAndTimestamp<V>>>;
+}
+
+/// A table as a join sees it.
+pub(crate) struct TableView<K, V> {
+    /// The serde of its keys.
+    pub(crate) key: SerdeRef<K>,
+    /// What looks its values up.
+    pub(crate) values: Box<dyn LookUp<K, V>>,
+}
+
+impl<K: 'static, V: 'static> TableView<K, V> {
+    /// Writes a key's bytes.
+    pub(crate) fn write_key(&self, key: &K, out: &mut Vec<u8>) -> Result {
+        out.clear();
+        self.key.serialize(key, out).map_err(Error::processing)
+    }
+
+    /// As [`LookUp::get`].
+    pub(crate) fn get(
+        &mut self,
+        key: &K,
+        bytes: &[u8],
+        as_of: AsOf,
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<ValueAndTimestamp<V>>> {
+        self.values.get(key, bytes, as_of, ctx)
+    }
+}
+
+/// The store of a table that is not kept by window.
+pub(crate) enum StoredTable<K, V> {
     Latest(TimestampedHandle<K, V>),
     Versions(Box<VersionedHandle<K, V>>),
 }
 
-impl<K: 'static, V: 'static> TableView<K, V> {
+impl<K: 'static, V: 'static> StoredTable<K, V> {
     /// Binds the store of that name.
     ///
     /// # Errors
@@ -27,7 +79,7 @@ impl<K: 'static, V: 'static> TableView<K, V> {
                 Ok(Self::Versions(Box::new(VersionedHandle::bind(wiring, store)?)))
             }
             _ => Err(Error::wiring(format!(
-                "table {store} is kept by window and cannot be joined; join its to_stream() instead"
+                "table {store} is kept by window and cannot be joined by foreign key"
             ))),
         }
     }
@@ -37,11 +89,6 @@ impl<K: 'static, V: 'static> TableView<K, V> {
             Self::Latest(handle) => &handle.0,
             Self::Versions(handle) => &handle.entries,
         }
-    }
-
-    /// The serde of its keys.
-    pub(crate) fn key(&self) -> &SerdeRef<K> {
-        &self.handle().key
     }
 
     /// Writes a key's bytes.
@@ -54,36 +101,164 @@ impl<K: 'static, V: 'static> TableView<K, V> {
         self.handle().write_value(value, out)
     }
 
-    /// The latest value under a key.
+    /// The value under a key's bytes.
     pub(crate) fn get(
         &mut self,
         key: &[u8],
+        as_of: AsOf,
         ctx: &mut Context<'_>,
     ) -> Result<Option<ValueAndTimestamp<V>>> {
-        match self {
-            Self::Latest(handle) => ctx.timestamped(handle).get(key),
-            Self::Versions(handle) => {
-                let version = handle.get(key, ctx)?;
-                Ok(version.map(|version| ValueAndTimestamp {
-                    value: version.value,
-                    timestamp: version.timestamp,
-                }))
-            }
-        }
+        let version = match (self, as_of) {
+            (Self::Latest(handle), _) => return ctx.timestamped(handle).get(key),
+            (Self::Versions(handle), AsOf::Now) => handle.get(key, ctx)?,
+            (Self::Versions(handle), AsOf::Time(at)) => handle.get_as_of(key, at, ctx)?,
+        };
+        Ok(version.map(|version| ValueAndTimestamp {
+            value: version.value,
+            timestamp: version.timestamp,
+        }))
+    }
+}
+
+impl<K: 'static, V: 'static> LookUp<K, V> for StoredTable<K, V> {
+    fn get(
+        &mut self,
+        _: &K,
+        bytes: &[u8],
+        as_of: AsOf,
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<ValueAndTimestamp<V>>> {
+        Self::get(self, bytes, as_of, ctx)
+    }
+}
+
+/// The store of a windowed aggregate, looked up by key and window. What retention does not cover
+/// any more is not found.
+pub(crate) struct StoredWindows<V> {
+    name: String,
+    index: StoreIndex,
+    value: SerdeRef<V>,
+    kind: StoreKind,
+    observed: TimeSlot,
+    store_key: Vec<u8>,
+}
+
+impl<V: 'static> StoredWindows<V> {
+    /// Binds the store of that name.
+    ///
+    /// # Errors
+    /// When the task has no such store.
+    pub(crate) fn bind(wiring: &mut Wiring<'_>, name: &str, value: SerdeRef<V>) -> Result<Self> {
+        Ok(Self {
+            name: name.to_owned(),
+            index: wiring.store_index(name)?,
+            value,
+            kind: wiring.store_spec(name)?.kind,
+            observed: wiring.store_time(name)?,
+            store_key: Vec::new(),
+        })
     }
 
-    /// The value under a key at a time; the latest one where no versions are kept.
-    pub(crate) fn get_as_of(
-        &mut self,
-        key: &[u8],
-        at: Timestamp,
-        ctx: &mut Context<'_>,
-    ) -> Result<Option<V>> {
-        match self {
-            Self::Latest(handle) => Ok(ctx.timestamped(handle).get(key)?.map(|entry| entry.value)),
-            Self::Versions(handle) => {
-                Ok(handle.get_as_of(key, at, ctx)?.map(|version| version.value))
-            }
+    /// Makes the store's key of a windowed key's bytes, and gives the time by which it expires:
+    /// `key, start` becomes `segment, key, start, sequence`, and `key, end, start` becomes
+    /// `segment, key, end, start`. `None` for bytes that are no windowed key.
+    fn set_key(&mut self, bytes: &[u8]) -> Option<Timestamp> {
+        let times = if matches!(self.kind, StoreKind::Session { .. }) { 2 } else { 1 };
+        let at = bytes.len().checked_sub(times * TIME_LEN)?;
+        let (time, _) = split_timestamp(&bytes[at..]);
+        self.store_key.clear();
+        self.store_key.extend_from_slice(&segment(time, self.kind.segment_ms()?));
+        self.store_key.extend_from_slice(bytes);
+        if times == 1 {
+            self.store_key.extend_from_slice(&[0; SEQUENCE_LEN]);
         }
+        Some(time)
+    }
+}
+
+impl<K: 'static, V: 'static> LookUp<K, V> for StoredWindows<V> {
+    fn get(
+        &mut self,
+        _: &K,
+        bytes: &[u8],
+        _: AsOf,
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<ValueAndTimestamp<V>>> {
+        let (Some(time), Some(retention_ms)) = (self.set_key(bytes), self.kind.retention_ms())
+        else {
+            return Ok(None);
+        };
+        let observed = ctx.time(self.observed);
+        if observed == Timestamp::UNKNOWN || time < observed - retention_ms + 1 {
+            return Ok(None);
+        }
+        let Some(found) = ctx.bytes_store(self.index).get(&self.store_key)? else {
+            return Ok(None);
+        };
+        let (timestamp, bytes) =
+            if self.kind.has_timestamps() { split_timestamp(found) } else { (time, found) };
+        let value = self.value.deserialize(bytes).map_err(|cause| {
+            Error::store(&self.name, format!("its value cannot be read: {cause}"))
+        })?;
+        Ok(Some(ValueAndTimestamp { value, timestamp }))
+    }
+}
+
+/// A table whose values are made of another's, with each look-up anew.
+pub(crate) struct MappedView<K, U, F> {
+    pub(crate) above: TableView<K, U>,
+    /// `None` where there is no entry.
+    pub(crate) map: Arc<F>,
+}
+
+impl<K, U, V, F> LookUp<K, V> for MappedView<K, U, F>
+where
+    K: 'static,
+    U: 'static,
+    F: Fn(&K, U) -> Option<V> + Send + Sync,
+{
+    fn get(
+        &mut self,
+        key: &K,
+        bytes: &[u8],
+        as_of: AsOf,
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<ValueAndTimestamp<V>>> {
+        let Some(found) = self.above.get(key, bytes, as_of, ctx)? else { return Ok(None) };
+        let timestamp = found.timestamp;
+        Ok((self.map)(key, found.value).map(|value| ValueAndTimestamp { value, timestamp }))
+    }
+}
+
+/// A table that joins two others, with each look-up anew: as old as the newer of the two values.
+pub(crate) struct JoinedView<K, A, B, F> {
+    pub(crate) left: TableView<K, A>,
+    pub(crate) right: TableView<K, B>,
+    /// Given both values, of which one may be missing; `None` where the join has no result.
+    pub(crate) joiner: Arc<F>,
+}
+
+impl<K, A, B, R, F> LookUp<K, R> for JoinedView<K, A, B, F>
+where
+    K: 'static,
+    A: 'static,
+    B: 'static,
+    F: Fn(&K, Option<&A>, Option<&B>) -> Option<R> + Send + Sync,
+{
+    fn get(
+        &mut self,
+        key: &K,
+        bytes: &[u8],
+        as_of: AsOf,
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<ValueAndTimestamp<R>>> {
+        let left = self.left.get(key, bytes, as_of, ctx)?;
+        let right = self.right.get(key, bytes, as_of, ctx)?;
+        let times =
+            [left.as_ref().map(|row| row.timestamp), right.as_ref().map(|row| row.timestamp)];
+        let Some(timestamp) = times.into_iter().flatten().max() else { return Ok(None) };
+        let (left, right) = (left.map(|row| row.value), right.map(|row| row.value));
+        let joined = (self.joiner)(key, left.as_ref(), right.as_ref());
+        Ok(joined.map(|value| ValueAndTimestamp { value, timestamp }))
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! Read [`bytes`] first (what a store must be able to do), then [`spec`] (the kinds of stores, their
 //! byte layouts and changelogs), then the typed views: [`key_value`], [`window`], [`session`],
-//! [`versioned`], [`join_window`] and [`change_buffer`], and [`select`], [`entry`] and [`text`] for
-//! readers from outside.
+//! [`versioned`], [`join_window`] and [`change_buffer`], [`global`] for global stores, and [`select`],
+//! [`entry`] and [`text`] for readers from outside.
 
 pub mod bytes;
 pub mod change_buffer;
 pub mod entry;
+pub mod global;
 pub mod join_window;
 pub mod key_value;
 pub mod select;
@@ -19,6 +20,7 @@ pub mod window;
 
 pub use bytes::{BytesStore, KeyRange, Order, Pending, StoreIndex};
 pub use entry::{StoreEntry, StoreReader};
+pub use global::GlobalHandle;
 pub use key_value::{KeyValue, KeyValueHandle, Timestamped, TimestampedHandle, ValueAndTimestamp};
 pub use spec::{StoreKind, StoreSpec};
 pub use versioned::{Version, VersionPut, VersionedHandle, Versions};
