@@ -436,6 +436,7 @@ impl StreamsBuilder {
     /// # use tidemill_topology::prelude::*;
     /// # let builder = StreamsBuilder::new();
     /// builder.add_state_store(Stores::key_value("seen", Utf8, I64).in_memory());
+    /// # builder.stream("words", Consumed::with(Utf8, Utf8));
     /// # builder.build().unwrap();
     /// ```
     pub fn add_state_store(&self, store: Store) {

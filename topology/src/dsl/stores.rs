@@ -18,6 +18,7 @@ impl Stores {
     /// # use tidemill_topology::prelude::*;
     /// # let builder = StreamsBuilder::new();
     /// builder.add_state_store(Stores::key_value("counts", Utf8, I64));
+    /// # builder.stream("words", Consumed::with(Utf8, Utf8));
     /// # builder.build().unwrap();
     /// ```
     pub fn key_value<K: 'static, V: 'static>(
@@ -89,6 +90,7 @@ impl Store {
     /// # use tidemill_topology::prelude::*;
     /// # let builder = StreamsBuilder::new();
     /// builder.add_state_store(Stores::key_value("counts", Utf8, I64).in_memory());
+    /// # builder.stream("words", Consumed::with(Utf8, Utf8));
     /// # builder.build().unwrap();
     /// ```
     #[must_use]
@@ -103,6 +105,7 @@ impl Store {
     /// # use tidemill_topology::prelude::*;
     /// # let builder = StreamsBuilder::new();
     /// builder.add_state_store(Stores::key_value("cache", Utf8, I64).without_logging());
+    /// # builder.stream("words", Consumed::with(Utf8, Utf8));
     /// # builder.build().unwrap();
     /// ```
     #[must_use]
