@@ -86,6 +86,8 @@ fn start_broker(config: &Config) -> Result<MockCluster, KafkaError> {
     for topic in own.into_iter().cloned().chain(internal) {
         broker.create_topic(&topic, PARTITIONS)?;
     }
+    // Where instances tell of each other: one partition, however many the others have.
+    broker.create_topic(&format!("{}-members", config.application_id), 1)?;
     Ok(broker)
 }
 

@@ -33,9 +33,9 @@ pub struct ClientStatistics {
     pub queued_records: u64,
     /// Bytes of them.
     pub queued_bytes: u64,
-    /// Average bytes of a produced batch, over all topics; 0 for a consumer.
+    /// Average bytes of a batch that is produced, or fetched of a partition, over all topics.
     pub batch_average_bytes: f64,
-    /// Average records of a produced batch, over all topics; 0 for a consumer.
+    /// Average records of such a batch.
     pub batch_average_records: f64,
     /// Rebalances the group member took part in; 0 for a producer.
     pub group_rebalances: u64,

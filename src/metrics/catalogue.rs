@@ -136,5 +136,7 @@ const END: &str = "
   `tidemill_task_dropped_records_total`.
 - `suppression-buffer-size` and `-count`: what `suppress` holds back lies in a store, so it is
   `tidemill_store_bytes` and `tidemill_store_entries` of that store.
-- `commit-id`, `topology-description`: `tidemill version` and `GET /topology`.
+- `num-open-iterators`, `iterator-duration-avg`: a scan ends within the call that began it.
+- `suppression-emit-total`: what `suppress` lets go is `tidemill_node_records_total` of its children.
+- `commit-id`, `topology-description`: `tidemill --version` and `GET /topology`.
 ";

@@ -125,13 +125,13 @@ impl ClientFamilies {
             )?,
             average(
                 "client_batch_average_bytes",
-                "Average size of a produced batch.",
+                "Average size of a batch that is produced, or fetched of a partition.",
                 "batch-size-avg",
                 |all| all.batch_average_bytes,
             )?,
             average(
                 "client_batch_average_records",
-                "Average records of a produced batch.",
+                "Average records of a batch that is produced, or fetched of a partition.",
                 "records-per-request-avg",
                 |all| all.batch_average_records,
             )?,

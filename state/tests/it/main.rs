@@ -6,3 +6,4 @@ mod memory_bound;
 mod model;
 mod properties;
 mod protocols;
+mod statistics;
