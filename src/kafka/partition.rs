@@ -85,7 +85,8 @@ pub struct StartAt {
     /// Leader epoch of the record before `offset`, where known: lets the broker notice that the
     /// log was truncated under the reader.
     pub leader_epoch: Option<i32>,
-    /// Fetch, but hand nothing out before [`Consumer::resume`](super::Consumer::resume).
+    /// Hand nothing out before [`Consumer::seek`](super::Consumer::seek) says where to begin and
+    /// [`Consumer::resume`](super::Consumer::resume) begins; `offset` then means nothing.
     pub paused: bool,
 }
 
@@ -100,6 +101,12 @@ impl StartAt {
     #[must_use]
     pub fn offset(partition: TopicPartition, offset: Offset) -> Self {
         Self { partition, offset: Some(offset), leader_epoch: None, paused: false }
+    }
+
+    /// Assigned, but not read before it is told where to begin.
+    #[must_use]
+    pub fn paused(partition: TopicPartition) -> Self {
+        Self { partition, offset: None, leader_epoch: None, paused: true }
     }
 }
 

@@ -264,7 +264,13 @@ impl LibrdkafkaConsumer {
         self.forget_handles();
         let mut list = PartitionList::with_capacity(partitions.len());
         for start in partitions {
-            let offset = start.offset.map_or(i64::from(RD_KAFKA_OFFSET_STORED), |start| start.0);
+            let offset = match start.offset {
+                // Its position comes with a seek. Until then it waits at the end: at an offset it
+                // would fetch what nobody wants, and stop for good if that was deleted.
+                _ if start.paused => i64::from(RD_KAFKA_OFFSET_END),
+                Some(offset) => offset.0,
+                None => i64::from(RD_KAFKA_OFFSET_STORED),
+            };
             let element = list.add(&start.partition, offset)?;
             if let Some(epoch) = start.leader_epoch {
                 // SAFETY: the element is part of the live list.

@@ -163,12 +163,12 @@ fn a_paused_partition_hands_nothing_out_and_loses_nothing() {
     let (first, second) =
         (TopicPartition::new(name.as_str(), 0), TopicPartition::new(name.as_str(), 1));
     let mut reader = consumer(&cluster, ConsumerRole::Assigned, &unique("reader"));
-    let mut held = StartAt::offset(second.clone(), Offset::ZERO);
-    held.paused = true;
+    let held = StartAt::paused(second.clone());
     reader.assign(&[StartAt::offset(first.clone(), Offset::ZERO), held]).expect("an assignment");
     assert_eq!(poll_for(&mut reader, Duration::from_millis(700)).values(), ["a0", "a1"]);
 
     reader.pause(std::slice::from_ref(&first));
+    reader.seek(&[(second.clone(), Offset::ZERO)], LIMIT).expect("an assigned partition");
     reader.resume(&[second]);
     send_all(&cluster, &name, 0, &["a2"]);
     assert_eq!(poll_for(&mut reader, Duration::from_millis(700)).values(), ["b0", "b1"]);
@@ -211,6 +211,23 @@ fn a_seek_goes_back_and_drops_what_was_fetched() {
     let polled = poll_until(&mut reader, "two again", |polled| polled.records.len() == 2);
     assert_eq!(polled.values(), ["1", "2"]);
     assert_eq!(reader.position(&partition), Some(Offset(3)));
+}
+
+#[test]
+fn a_partition_that_waited_for_its_position_begins_wherever_the_log_does() {
+    let cluster = cluster();
+    let name = topic(&cluster, 1);
+    send_all(&cluster, &name, 0, &["0", "1", "2"]);
+    let partition = TopicPartition::new(name.as_str(), 0);
+    let admin = cluster.admin().expect("an admin client");
+    admin.delete_records(&[(partition.clone(), Offset(1))], LIMIT).expect("a purge");
+    let mut reader = consumer(&cluster, ConsumerRole::Assigned, &unique("reader"));
+    reader.assign(&[StartAt::paused(partition.clone())]).expect("an assignment");
+    assert_eq!(poll_for(&mut reader, Duration::from_millis(700)).values(), Vec::<String>::new());
+    reader.seek(&[(partition.clone(), Offset(1))], LIMIT).expect("a partition that is read");
+    reader.resume(&[partition]);
+    let polled = poll_until(&mut reader, "what is left", |polled| polled.records.len() == 2);
+    assert_eq!(polled.values(), ["1", "2"]);
 }
 
 #[test]
