@@ -27,6 +27,7 @@ use super::error::RuntimeError;
 use super::idle::{CaughtUp, TaskIdle};
 use super::observe::Shared;
 use super::plan::Plan;
+use super::restore::Reached;
 use crate::kafka::{Committed, Consumer, Message, Offset, Producer, Slot, TopicPartition};
 use crate::metrics::{LocalTask, PartitionMetrics, TaskMetrics};
 use crate::status::TaskState;
@@ -94,6 +95,8 @@ pub struct ActiveTask<M> {
     pub task: Task,
     /// Its stores, `None` while the state updater has them.
     pub stores: Option<Box<TaskStores>>,
+    /// Up to where its changelogs had been read when the state updater gave the stores back.
+    pub reached: Reached,
     /// Its inputs, the lead first.
     pub inputs: Vec<Input<M>>,
     /// Whether something was processed or punctuated since the last commit.
@@ -156,6 +159,7 @@ impl<M: Message> ActiveTask<M> {
             state: TaskState::Created,
             task,
             stores: None,
+            reached: Reached::new(),
             inputs,
             dirty: false,
             processed: 0,

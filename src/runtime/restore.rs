@@ -67,6 +67,9 @@ pub enum Work {
     Purge(Vec<(TopicPartition, Offset)>),
 }
 
+/// Up to where a task's changelogs were read.
+pub type Reached = Vec<(TopicPartition, Offset)>;
+
 /// What the updater answers.
 pub enum Done {
     /// The stores are up to date.
@@ -75,6 +78,8 @@ pub enum Done {
         task: TaskId,
         /// Its stores.
         stores: OpenStores,
+        /// Up to where they are, but for inputs that are changelogs as well.
+        reached: Reached,
     },
     /// The stores as they are, after a cancel; none if they were never opened.
     Cancelled {
@@ -94,6 +99,8 @@ struct Job {
     task: TaskId,
     stores: OpenStores,
     open: Vec<Log>,
+    /// The target of each changelog.
+    reached: Reached,
     restored: u64,
     started: Instant,
 }
@@ -270,9 +277,9 @@ impl<C: Cluster> StateUpdater<C> {
         let mut starts = Vec::new();
         for (task, mut stores) in opened {
             match self.logs(task, &mut stores.stores, &ends, &mut starts) {
-                Ok(open) => {
+                Ok((open, reached)) => {
                     let started = self.clock.now();
-                    self.jobs.push(Job { task, stores, open, restored: 0, started });
+                    self.jobs.push(Job { task, stores, open, reached, restored: 0, started });
                 }
                 Err(error) => self.not_begun(task, Some(stores), error),
             }
@@ -322,18 +329,18 @@ impl<C: Cluster> StateUpdater<C> {
         Ok(ends.collect())
     }
 
-    /// Steps 2 and 4: where each changelog is read from, and up to where.
+    /// Steps 2 and 4: where each changelog is read from, and up to where; and where the task will be.
     fn logs(
         &mut self,
         task: TaskId,
         stores: &mut TaskStores,
         ends: &LogEnds,
         starts: &mut Vec<StartAt>,
-    ) -> Result<Vec<Log>, RuntimeError> {
+    ) -> Result<(Vec<Log>, Reached), RuntimeError> {
         let plan = Arc::clone(&self.plan);
         let subtopology = plan.subtopology(task.subtopology);
         let now_ms = self.clock.wall().millis();
-        let mut logs = Vec::new();
+        let (mut logs, mut reached) = (Vec::new(), Reached::new());
         let mut own_starts = Vec::new();
         for (at, changelog) in subtopology.changelogs.iter().enumerate() {
             let Some(changelog) = changelog else { continue };
@@ -358,6 +365,10 @@ impl<C: Cluster> StateUpdater<C> {
                 },
                 None => first,
             };
+            // An input that is its own changelog grows all the time; its offset is the committed one.
+            if !changelog.is_input {
+                reached.push((partition.clone(), last));
+            }
             let metrics = self.shared.store_metrics(task, name);
             if start >= target {
                 self.shared.set_restore(task, name, RestoreStatus::default());
@@ -379,7 +390,7 @@ impl<C: Cluster> StateUpdater<C> {
             });
         }
         starts.append(&mut own_starts);
-        Ok(logs)
+        Ok((logs, reached))
     }
 
     /// Up to where the group has processed an input; `None` where it has not begun.
@@ -486,7 +497,7 @@ impl<C: Cluster> StateUpdater<C> {
             if is_done {
                 let job = self.jobs.swap_remove(at);
                 tracing::info!(%task, records = restored, elapsed_ms = elapsed.as_millis() as u64, "restored");
-                self.answer(Done::Restored { task, stores: job.stores });
+                self.answer(Done::Restored { task, stores: job.stores, reached: job.reached });
             } else {
                 at += 1;
             }

@@ -48,6 +48,8 @@ use meters::Meters;
 const CALL: Duration = Duration::from_secs(5);
 /// How long such calls are repeated before the thread rolls back.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long committed offsets are waited for at first, while other tasks stand still.
+const OFFSETS_WAIT: Duration = Duration::from_millis(200);
 /// How often status and metrics are published, at most.
 const PUBLISH: Duration = Duration::from_millis(200);
 /// Publishing may take one part in so many of the time.
@@ -151,6 +153,8 @@ pub struct StreamThread<C: Cluster> {
     early: Vec<Done>,
     /// Restored tasks that wait for their committed offsets.
     ready: Vec<TaskId>,
+    /// How long the next call waits for them.
+    offsets_wait: Duration,
     /// The identity under which the tasks were assigned.
     identity: Option<GroupMetadata>,
     assigned: bool,
@@ -217,6 +221,7 @@ impl<C: Cluster> StreamThread<C> {
             directories: BTreeMap::new(),
             early: Vec::new(),
             ready: Vec::new(),
+            offsets_wait: OFFSETS_WAIT,
             identity: None,
             assigned: false,
             in_transaction: false,

@@ -1,7 +1,8 @@
 //! A stream thread's answers to its group: the rebalance protocol, and tasks that start and close.
 //!
 //! * Assigned: the partitions are taken at once, paused; the task's stores go to the state updater.
-//! * Restored: the committed offsets are fetched (restore step 3), and the task runs (step 6).
+//! * Restored: the committed offsets are fetched (restore step 3), the changelogs' ends are looked at
+//!   once more, and the task runs (step 6).
 //! * Revoked: everything commits, as the tasks share one transaction; the revoked tasks close.
 //! * Lost: the transaction aborts, nothing commits; the lost tasks close.
 
@@ -10,7 +11,7 @@ use std::sync::mpsc::TryRecvError;
 
 use tidemill_topology::graph::TaskId;
 
-use super::{CALL, MessageOf, StreamThread};
+use super::{CALL, MessageOf, OFFSETS_WAIT, StreamThread};
 use crate::kafka::{
     Cluster, Committed, Consumer, Event, GroupMetadata, Isolation, KafkaError, Offset, OffsetSpec,
     StartAt, TopicPartition,
@@ -98,10 +99,7 @@ impl<C: Cluster> StreamThread<C> {
                     self.slots.resize(input.slot.index() + 1, None);
                 }
                 self.slots[input.slot.index()] = Some((id, at));
-                starts.push(StartAt {
-                    paused: true,
-                    ..StartAt::offset(input.partition.clone(), Offset::ZERO)
-                });
+                starts.push(StartAt::paused(input.partition.clone()));
             }
             task.become_state(TaskState::Restoring);
             task.restoring_since = Some(self.clock.now());
@@ -270,10 +268,11 @@ impl<C: Cluster> StreamThread<C> {
 
     pub(super) fn took(&mut self, done: Done, ready: &mut Vec<TaskId>) -> Result<(), RuntimeError> {
         match done {
-            Done::Restored { task, stores } => {
+            Done::Restored { task, stores, reached } => {
                 let OpenStores { stores, directory } = stores;
                 if let Some(active) = self.tasks.get_mut(&task) {
                     active.stores = Some(stores);
+                    active.reached = reached;
                     if let Some(directory) = directory {
                         self.directories.insert(task, directory);
                     }
@@ -300,31 +299,35 @@ impl<C: Cluster> StreamThread<C> {
     pub(super) fn start_ready(&mut self) -> Result<(), RuntimeError> {
         let Self { ready, tasks, .. } = self;
         ready.retain(|id| tasks.contains_key(id));
-        let partitions: Vec<TopicPartition> = self
-            .ready
-            .iter()
-            .flat_map(|id| self.plan.inputs(*id))
-            .map(|(_, partition)| partition)
-            .collect();
-        let committed = match self.consumer.committed(&partitions, CALL) {
+        let partitions = self.ready_inputs();
+        let committed = match self.consumer.committed(&partitions, self.offsets_wait) {
             Ok(committed) => committed,
-            // A transaction with offsets of ours is still open somewhere: its end is waited for.
+            // A transaction with offsets of ours is still open somewhere: its end is waited for. The
+            // tasks that run have their turns meanwhile; a slow coordinator is given more time.
             Err(error) if error.class().is_retriable() => {
                 tracing::info!(thread = self.config.name, %error, "waiting for committed offsets");
+                self.offsets_wait = (self.offsets_wait * 2).min(CALL);
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
         };
+        self.offsets_wait = OFFSETS_WAIT;
+        self.send_back_grown()?;
+        if self.ready.is_empty() {
+            return Ok(());
+        }
         let committed: BTreeMap<TopicPartition, Committed> = partitions
-            .iter()
+            .into_iter()
             .zip(committed)
-            .filter_map(|(partition, committed)| Some((partition.clone(), committed?)))
+            .filter_map(|(partition, committed)| Some((partition, committed?)))
             .collect();
         self.check_against_state(&committed)?;
-        let new: Vec<TopicPartition> =
-            partitions.into_iter().filter(|partition| !committed.contains_key(partition)).collect();
+        let (known, new): (Vec<TopicPartition>, Vec<TopicPartition>) = self
+            .ready_inputs()
+            .into_iter()
+            .partition(|partition| committed.contains_key(partition));
         let mut offsets: BTreeMap<TopicPartition, Offset> =
-            committed.iter().map(|(partition, found)| (partition.clone(), found.offset)).collect();
+            known.into_iter().map(|known| (known.clone(), committed[&known].offset)).collect();
         offsets.extend(self.first_offsets(&new)?);
         // One call for all tasks: it waits until each broker's thread has answered.
         let positions: Vec<_> = offsets.clone().into_iter().collect();
@@ -333,6 +336,40 @@ impl<C: Cluster> StreamThread<C> {
             self.start(id, &committed, &offsets)?;
         }
         self.publish();
+        Ok(())
+    }
+
+    fn ready_inputs(&self) -> Vec<TopicPartition> {
+        let inputs = self.ready.iter().flat_map(|id| self.plan.inputs(*id));
+        inputs.map(|(_, partition)| partition).collect()
+    }
+
+    /// Restore step 4 once more: who had a task before may have committed after its changelogs' ends
+    /// were looked at. Now that the offsets are stable nobody but us can, and what was written until
+    /// then is read before the task runs.
+    fn send_back_grown(&mut self) -> Result<(), RuntimeError> {
+        let ready = self.ready.iter().filter_map(|id| self.tasks.get(id));
+        let reached: Vec<(TaskId, TopicPartition, Offset)> = ready
+            .flat_map(|task| task.reached.iter().map(|(log, end)| (task.id, log.clone(), *end)))
+            .collect();
+        if reached.is_empty() {
+            return Ok(());
+        }
+        let logs: Vec<TopicPartition> = reached.iter().map(|(_, log, _)| log.clone()).collect();
+        let (latest, all) = (OffsetSpec::Latest, Isolation::ReadUncommitted);
+        let ends = self.consumer.list_offsets(&logs, latest, all, CALL)?;
+        for ((id, log, reached), end) in reached.into_iter().zip(ends) {
+            let end = end.offset.unwrap_or_default();
+            if end <= reached || !self.ready.contains(&id) {
+                continue;
+            }
+            tracing::info!(task = %id, changelog = %log, %reached, %end, "the changelog has grown; restored anew");
+            self.ready.retain(|ready| *ready != id);
+            let Some(task) = self.tasks.get_mut(&id) else { continue };
+            let directory = self.directories.remove(&id);
+            let stores = task.stores.take().map(|stores| OpenStores { stores, directory });
+            self.request(Work::Restore { task: id, stores })?;
+        }
         Ok(())
     }
 
