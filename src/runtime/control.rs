@@ -1,6 +1,6 @@
 //! The control thread of an instance: starts the others, watches them, adds and removes some.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,10 @@ use crate::kafka::{Cluster, KafkaError, Waker};
 
 /// How often the control thread looks after memory and old state.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// A thread that its group refuses for good is replaced, but only once within this time: two
+/// instances of one name would refuse each other for ever.
+const REPLACED_AGAIN: Duration = Duration::from_secs(60);
 
 /// What reaches into the instance from outside.
 pub(super) struct Links {
@@ -201,6 +205,28 @@ impl<C: Cluster> Control<C> {
         Ok((name, spawn(format!("stream-{number}"), move || thread.run())?))
     }
 
+    /// Starts a thread anew that its group refuses for good, unless that was done just now. After a
+    /// pause longer than the session the group may refuse a static member for its own old self, and
+    /// the client cannot recover from that.
+    fn replace_refused(
+        &self,
+        name: &str,
+        error: &RuntimeError,
+        replaced: &mut HashMap<String, Instant>,
+    ) -> Option<usize> {
+        if !matches!(error, RuntimeError::Consumer(_)) || self.instance.is_stopping() {
+            return None;
+        }
+        let number = name.rsplit('-').next()?.parse().ok()?;
+        let last = replaced.insert(name.to_owned(), Instant::now());
+        if last.is_some_and(|last| last.elapsed() < REPLACED_AGAIN) {
+            return None;
+        }
+        tracing::warn!(thread = name, %error, "the thread is started anew");
+        self.links.forget(name);
+        Some(number)
+    }
+
     /// Waits for the threads; when one fails, the others are told to stop.
     fn watch(
         &self,
@@ -211,6 +237,7 @@ impl<C: Cluster> Control<C> {
         let mut result = Ok(());
         let mut looked: Option<Instant> = None;
         let mut leaving: Vec<(String, Sender<String>)> = Vec::new();
+        let mut replaced = HashMap::new();
         while !threads.is_empty() {
             match self.links.next_order() {
                 // Dropped: no thread comes or goes while all of them end.
@@ -247,6 +274,10 @@ impl<C: Cluster> Control<C> {
                 let _ = answer.send(name);
             }
             if let Err(error) = ended {
+                if let Some(number) = self.replace_refused(&name, &error, &mut replaced) {
+                    threads.push(self.start_thread(number, plan, globals.clone())?);
+                    continue;
+                }
                 self.instance.stop().store(true, Ordering::Relaxed);
                 self.links.wake_all();
                 result = result.and(Err(error));
