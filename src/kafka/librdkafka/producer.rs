@@ -60,6 +60,29 @@ impl LibrdkafkaProducer {
         Ok(Self { client, topics: Vec::new(), ids: FxHashMap::default(), reports })
     }
 
+    /// Waits until a broker that will stay can be spoken to.
+    ///
+    /// Without one librdkafka looks for the transaction coordinator only half a second later. Its
+    /// first metadata replaces the connection over which it came by those to the brokers that it
+    /// names; the second one comes over one of these.
+    fn connect(&mut self, timeout: Duration) {
+        for _ in 0..2 {
+            let mut metadata = ptr::null();
+            // SAFETY: the client is live; null asks for the topics that it knows, of which there
+            // are none; what was answered is freed once.
+            unsafe {
+                let (client, topics) = (self.client.raw(), ptr::null_mut());
+                if rd_kafka_metadata(client, 0, topics, &raw mut metadata, millis(timeout))
+                    != Code::RD_KAFKA_RESP_ERR_NO_ERROR
+                {
+                    // Whoever waits for the coordinator will say why there is none.
+                    return;
+                }
+                rd_kafka_metadata_destroy(metadata);
+            }
+        }
+    }
+
     /// Sends what waits at once, and waits until it is delivered.
     ///
     /// In slices of a millisecond: within one call librdkafka looks every ten whether all is
@@ -113,6 +136,7 @@ impl Drop for LibrdkafkaProducer {
 
 impl Producer for LibrdkafkaProducer {
     fn init_transactions(&mut self, timeout: Duration) -> Result<(), KafkaError> {
+        self.connect(timeout / 2);
         // SAFETY: the client is live.
         unsafe {
             let outcome = rd_kafka_init_transactions(self.client.raw(), millis(timeout));
