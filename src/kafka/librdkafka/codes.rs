@@ -165,6 +165,9 @@ pub(super) fn class(code: Code) -> ErrorClass {
         | RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED
         | RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED => ErrorClass::Authorization,
 
+        // What a request for several partitions says when none has a leader, as after their creation.
+        RD_KAFKA_RESP_ERR__NOENT => ErrorClass::Retriable,
+
         RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
         | RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
         | RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART

@@ -146,7 +146,7 @@ impl<C: Cluster> MembersTopic<C> {
         }
         self.link = match self.open() {
             Ok(open) => Link::Open(Box::new(open)),
-            Err(RuntimeError::Kafka(error)) if error.class().is_retriable() => {
+            Err(RuntimeError::Kafka(error)) if may_pass(&error) => {
                 tracing::debug!(%error, "the members topic cannot be reached; trying on");
                 Link::Due(self.clock.now() + RETRY)
             }
@@ -280,6 +280,12 @@ fn take<M: Message>(
         }
         Err(error) => tracing::debug!(instance, %error, "a record of another form was passed over"),
     }
+}
+
+/// Whether the topic may be reached later. One that another instance has just made is unknown to
+/// some brokers for a moment.
+fn may_pass(error: &KafkaError) -> bool {
+    error.class().is_retriable() || error.class() == ErrorClass::UnknownTopicOrPartition
 }
 
 /// Whether an instance runs without the topic where the cluster answers so.
