@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint bench side-by-side kafka kafka-stop env
+.PHONY: help setup demo test chaos soak lint bench side-by-side kafka kafka-stop env
 
 KAFKA_DATA ?= /tmp/tidemill-kafka
 WITH_ENV := source scripts/env.sh &&
@@ -22,6 +22,16 @@ demo: ## Run the exchange on an in-process broker with generated orders (no Kafk
 test: ## Run every test: units, documentation, goldens of Kafka Streams, a real Apache Kafka
 	@scripts/setup.sh test
 	@scripts/test.sh
+
+chaos: ## Five minutes of faults on three brokers, and every result compared (CHAOS_SEED repeats a run)
+	@scripts/setup.sh test
+	@$(WITH_ENV) cargo test --release --workspace --test chaos -- \
+	  --seconds "$${CHAOS_SECONDS:-300}" $${CHAOS_SEED:+--seed "$$CHAOS_SEED"}
+
+soak: ## Twenty minutes at a steady rate; writes docs/soak.md (SOAK_SECONDS, SOAK_RATE)
+	@scripts/setup.sh test
+	@$(WITH_ENV) cargo test --release --workspace --test chaos -- soak \
+	  --seconds "$${SOAK_SECONDS:-1200}" --rate "$${SOAK_RATE:-300}"
 
 lint: ## Check formatting, clippy, documentation and dependencies; a warning is an error
 	@scripts/setup.sh build

@@ -8,14 +8,15 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
 use crate::guardian;
 use crate::patience::wait_for;
+use crate::proxy::Proxy;
 
 /// How long a broker may take to start or to stop, on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -36,6 +37,8 @@ static SHARED: LazyLock<KafkaCluster> = LazyLock::new(|| KafkaCluster::start(1))
 /// A running cluster; dropping it kills its brokers and deletes their data.
 pub struct KafkaCluster {
     brokers: Vec<Broker>,
+    /// One a broker, or none at all.
+    proxies: Vec<Arc<Proxy>>,
     /// Holds `broker-N/` with properties, log and data of each broker.
     folder: TempDir,
 }
@@ -58,9 +61,25 @@ impl KafkaCluster {
     /// Like [`start`](Self::start), with a heap in MiB for each broker and further broker
     /// properties, which win over those of `server.properties`.
     pub fn start_with(brokers: u32, heap_mib: u32, properties: &[(&str, &str)]) -> Self {
+        Self::start_on_free_ports(brokers, heap_mib, properties, false)
+    }
+
+    /// Like [`start_with`](Self::start_with), with a [`Proxy`] before each broker: clients that
+    /// start from [`proxied_bootstrap`](Self::proxied_bootstrap) stay behind the proxies, all
+    /// others and the brokers among themselves do not meet them.
+    pub fn start_behind_proxies(brokers: u32, heap_mib: u32, properties: &[(&str, &str)]) -> Self {
+        Self::start_on_free_ports(brokers, heap_mib, properties, true)
+    }
+
+    fn start_on_free_ports(
+        brokers: u32,
+        heap_mib: u32,
+        properties: &[(&str, &str)],
+        proxied: bool,
+    ) -> Self {
         let jars = kafka_jars();
         for attempt in 1.. {
-            match Self::try_start(brokers, heap_mib, properties, &jars) {
+            match Self::try_start(brokers, heap_mib, properties, proxied, &jars) {
                 Ok(cluster) => return cluster,
                 // Between choosing a port and the broker's bind somebody else may take it.
                 Err(log) if log.contains("Address already in use") && attempt < PORT_ATTEMPTS => {}
@@ -74,6 +93,7 @@ impl KafkaCluster {
         count: u32,
         heap_mib: u32,
         properties: &[(&str, &str)],
+        proxied: bool,
         jars: &Path,
     ) -> Result<Self, String> {
         let folder = TempDir::with_prefix("tidemill-kafka-").expect("a temporary folder");
@@ -92,9 +112,14 @@ impl KafkaCluster {
                 child: None,
             })
             .collect();
-        let mut cluster = KafkaCluster { brokers, folder };
+        let proxied_ports = if proxied { free_ports(count as usize) } else { Vec::new() };
+        let proxies = proxied_ports.iter().map(|port| Arc::new(Proxy::before(*port))).collect();
+        let mut cluster = KafkaCluster { brokers, proxies, folder };
         for (i, broker) in cluster.brokers.iter().enumerate() {
             broker.write_properties(ports[2 * i + 1], &voters.join(","), count, properties);
+            if let Some(proxy) = cluster.proxies.get(i) {
+                broker.listen_behind(proxy, proxied_ports[i], ports[2 * i + 1]);
+            }
         }
         format_storage(&cluster.brokers);
         for broker in &mut cluster.brokers {
@@ -110,6 +135,18 @@ impl KafkaCluster {
     pub fn bootstrap(&self) -> String {
         let addresses: Vec<String> = self.brokers.iter().map(Broker::address).collect();
         addresses.join(",")
+    }
+
+    /// The value of `bootstrap.servers` for clients behind the proxies.
+    pub fn proxied_bootstrap(&self) -> String {
+        let addresses: Vec<String> =
+            self.proxies.iter().map(|proxy| proxy.address().to_string()).collect();
+        addresses.join(",")
+    }
+
+    /// The proxies, one before each broker, in the order of the brokers.
+    pub fn proxies(&self) -> &[Arc<Proxy>] {
+        &self.proxies
     }
 
     /// How many brokers the cluster has, running or not.
@@ -217,6 +254,19 @@ impl Broker {
             text.push_str(&format!("{name}={value}\n"));
         }
         fs::create_dir_all(&self.folder).expect("a folder below a temporary one");
+        fs::write(self.properties_file(), text).expect("a file in a folder of our own");
+    }
+
+    /// Adds a second listener, which names the proxy as its address.
+    fn listen_behind(&self, proxy: &Proxy, port: u16, controller_port: u16) {
+        let mut text = fs::read_to_string(self.properties_file()).expect("a file of our own");
+        let (own, proxied) = (self.address(), proxy.address());
+        // In a properties file the last line of a name counts.
+        text.push_str(&format!(
+            "listeners=PLAINTEXT://{own},PROXIED://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
+             advertised.listeners=PLAINTEXT://{own},PROXIED://{proxied}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
+        ));
         fs::write(self.properties_file(), text).expect("a file in a folder of our own");
     }
 

@@ -4,6 +4,7 @@
 //! have its real parts has failed.
 //!
 //! - [`broker`]: an Apache Kafka cluster of 1 or 3 brokers that can be killed and frozen
+//! - [`proxy`]: slow, silent and cut connections between a client and a broker
 //! - [`records`]: topics created, filled and read to their end
 //! - [`process`]: the `tidemill` program as a child process
 //! - [`data`]: the recorded market data that lies beside a clone, where it is there
@@ -15,8 +16,10 @@ pub mod data;
 pub mod guardian;
 pub mod patience;
 pub mod process;
+pub mod proxy;
 pub mod records;
 
 pub use broker::KafkaCluster;
 pub use process::Tidemill;
+pub use proxy::Proxy;
 pub use records::unique;
