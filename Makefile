@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test chaos soak lint bench side-by-side kafka kafka-stop env
+.PHONY: help setup demo test chaos soak fuzz lint bench side-by-side kafka kafka-stop env
 
 KAFKA_DATA ?= /tmp/tidemill-kafka
 WITH_ENV := source scripts/env.sh &&
@@ -44,6 +44,10 @@ bench: ## Measure each layer, then beside Kafka Streams; writes docs/performance
 side-by-side: ## Measure Tidemill beside Kafka Streams on a local Kafka (about an hour; options: ARGS=--help)
 	@scripts/setup.sh test
 	@benches/side_by_side/compare.py $(ARGS)
+
+fuzz: ## Fuzz every parser that meets bytes from outside, 5 minutes each (options: ARGS='--seconds 60 http')
+	@scripts/setup.sh build
+	@$(WITH_ENV) cargo run --release --example fuzz -- $(ARGS)
 
 kafka: ## Start a local Apache Kafka on 127.0.0.1:9092 and leave it running (data: KAFKA_DATA)
 	@scripts/setup.sh test

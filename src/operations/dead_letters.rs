@@ -65,7 +65,8 @@ pub struct LetterError {
 
 impl DeadLetter {
     /// Takes a record of a dead-letter topic apart.
-    fn read<M: Message>(partition: i32, message: &M) -> Self {
+    #[must_use]
+    pub fn read<M: Message>(partition: i32, message: &M) -> Self {
         let mut headers = Headers::new();
         message.read_headers(&mut headers);
         let text = |name: &str| {

@@ -4,6 +4,7 @@
 
 mod borders;
 mod exchange;
+mod fuzz;
 mod goldens_files;
 mod replay;
 mod stores;
