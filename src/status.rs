@@ -193,8 +193,10 @@ pub enum Query {
     },
     /// What stores there are.
     Stores,
-    /// Entries of a store.
+    /// Entries of a store, as far as this instance has it.
     Store(StoreQuestion),
+    /// Which instance hosts what.
+    Metadata,
 }
 
 /// A question for entries of a store, by somebody who does not know its types.
@@ -216,9 +218,49 @@ pub struct StoreQuestion {
     pub limit: usize,
     /// Where the answer before ended, as its `next` said.
     pub after: Option<String>,
-    /// This partition alone; otherwise a key's partition is that of its hash, and a range is of
+    /// These partitions alone; otherwise a key's partition is that of its hash, and a range is of
     /// all partitions.
-    pub partition: Option<i32>,
+    pub partitions: Option<Vec<i32>>,
+    /// Whether each entry of a page tells the cursor behind it.
+    pub cursors: bool,
+}
+
+/// An instance of the application, as others reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Owner {
+    /// Its id.
+    pub instance: String,
+    /// Where it serves HTTP, `host:port`; `None` where it does not.
+    pub host: Option<String>,
+}
+
+/// Who has a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// This instance.
+    Here,
+    /// Another one.
+    Other(Owner),
+    /// Nobody that is known: it is about to be assigned.
+    Nobody,
+}
+
+/// Partitions of a store that one instance has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorePart {
+    /// The partitions.
+    pub partitions: Vec<i32>,
+    /// The instance.
+    pub holder: Holder,
+}
+
+impl StorePart {
+    /// What to tell those who ask for partitions that nobody has.
+    #[must_use]
+    pub fn nobody(&self) -> String {
+        let partitions: Vec<_> = self.partitions.iter().map(i32::to_string).collect();
+        format!("no instance has partition {} at present", partitions.join(", "))
+    }
 }
 
 /// Which keys of a store.
@@ -259,13 +301,25 @@ pub enum QueryError {
     /// The question does not fit the store.
     #[error("{0}")]
     Misfit(String),
-    /// Another instance has it.
-    #[error("{what}: task {task} is not on this instance; ask the one that has it (see /metadata)")]
+    /// Another instance has it, as far as this one knows.
+    #[error("{what}: task {task} is {}", owner_text(.owner.as_ref()))]
     Elsewhere {
         /// What was asked for.
         what: String,
         /// The task that has it.
         task: String,
+        /// Who has the task; `None` when nobody is known to.
+        owner: Option<Owner>,
+    },
+    /// The task is here, and cannot be read yet.
+    #[error("{what}: task {task} restores its stores; ask again in a moment")]
+    Moving {
+        /// What was asked for.
+        what: String,
+        /// The task that has it.
+        task: String,
+        /// This instance.
+        owner: Option<Owner>,
     },
     /// The running topology has no state of that kind.
     #[error("this application has no {0}")]
@@ -288,6 +342,18 @@ pub enum QueryError {
     },
 }
 
+fn owner_text(owner: Option<&Owner>) -> String {
+    match owner {
+        None => "on no instance at present; ask again in a moment".to_owned(),
+        Some(Owner { instance, host: None }) => {
+            format!("on instance {instance}, which serves no HTTP; ask it in another way")
+        }
+        Some(Owner { instance, host: Some(host) }) => {
+            format!("on instance {instance}; ask it at {host}")
+        }
+    }
+}
+
 /// What can be asked of a running instance. The calls may wait for a stream thread, so a
 /// server makes them where waiting is allowed.
 pub trait Introspect: Send + Sync {
@@ -304,7 +370,13 @@ pub trait Introspect: Send + Sync {
     /// The topology.
     fn topology(&self, format: TopologyFormat) -> String;
 
-    /// The answer to a query, as JSON.
+    /// Who has the partitions of a store that a question concerns.
+    ///
+    /// # Errors
+    /// When the question does not fit the store.
+    fn holders(&self, question: &StoreQuestion) -> Result<Vec<StorePart>, QueryError>;
+
+    /// The answer to a query, as JSON, of what this instance has.
     ///
     /// # Errors
     /// Those of [`QueryError`].

@@ -14,7 +14,9 @@ use tidemill::http::Server;
 use tidemill::kafka::Cluster;
 use tidemill::metrics::{BookSize, ExchangeMetrics, LocalTrading};
 use tidemill::runtime::{RuntimeError, Streams, StreamsHandle, handlers};
-use tidemill::status::{InstanceStatus, Introspect, Query, QueryError, TopologyFormat};
+use tidemill::status::{
+    InstanceStatus, Introspect, Query, QueryError, StorePart, StoreQuestion, TopologyFormat,
+};
 use tidemill_topology::store::bytes::prefix_end;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -168,7 +170,13 @@ impl ExchangeView {
     fn book(&self, asset: &str, depth: usize) -> Result<Value, QueryError> {
         let prefix = AssetDepth::prefix(asset);
         let end = prefix_end(&prefix);
-        let entries = self.streams.scan(BOOKS, &prefix, end.as_deref(), MAX_BOOK_ENTRIES)?;
+        let entries = self.streams.scan(
+            BOOKS,
+            asset.as_bytes(),
+            &prefix,
+            end.as_deref(),
+            MAX_BOOK_ENTRIES,
+        )?;
         let failed =
             |reason: String| QueryError::Failed { what: format!("the book of {asset}"), reason };
         let depth = AssetDepth::read(asset, depth, entries)
@@ -189,6 +197,10 @@ impl Introspect for ExchangeView {
 
     fn topology(&self, format: TopologyFormat) -> String {
         self.inner.topology(format)
+    }
+
+    fn holders(&self, question: &StoreQuestion) -> Result<Vec<StorePart>, QueryError> {
+        self.inner.holders(question)
     }
 
     fn query(&self, query: &Query) -> Result<Value, QueryError> {

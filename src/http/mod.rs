@@ -8,12 +8,14 @@
 //! 4. [`response`]: answers, and errors as JSON that say what to do next; [`event_stream`]: answers
 //!    that go on, as server-sent events; [`body`] carries either.
 //!
+//! What another instance has, [`forward`] fetches from it.
 //! An application adds routes of its own: see [`Route`].
 //! The server knows the instance only through [`Introspect`](crate::status::Introspect).
 //! This is the only place that knows hyper.
 
 pub mod body;
 pub mod event_stream;
+pub mod forward;
 pub mod request;
 pub mod resources;
 pub mod response;

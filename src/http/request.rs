@@ -14,6 +14,8 @@ pub struct Request {
     pub method: Method,
     /// Path segments, percent-decoded: `/books/a%2Fb` has two, `books` and `a/b`.
     pub segments: Vec<String>,
+    /// Path and query as they came.
+    address: String,
     query: Vec<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
@@ -26,7 +28,14 @@ impl Request {
     /// Status 400, when path or query is not percent-encoded UTF-8.
     pub fn new(parts: Parts, body: Bytes) -> Result<Self, Failure> {
         let (segments, query) = decode(&parts.uri)?;
-        Ok(Self { method: parts.method, segments, query, headers: parts.headers, body })
+        let address = parts.uri.path_and_query().map_or("/", |address| address.as_str()).to_owned();
+        Ok(Self { method: parts.method, segments, address, query, headers: parts.headers, body })
+    }
+
+    /// Path and query as they came, to be asked of another instance.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// The last value of a query parameter.
@@ -99,7 +108,8 @@ impl Request {
         Ok(&self.body)
     }
 
-    fn header(&self, name: &HeaderName) -> Option<&str> {
+    /// A header, if it is there and is text.
+    pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }

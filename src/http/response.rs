@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use serde::Serialize;
 
 use super::body::Body;
-use crate::status::QueryError;
+use crate::status::{Owner, QueryError};
 
 /// What goes back to the client.
 pub type Response = hyper::Response<Body>;
@@ -17,9 +17,12 @@ pub struct Failure {
     status: StatusCode,
     detail: String,
     next: String,
-    /// Name, in lower case, and value of a header that belongs to the error.
-    header: Option<(&'static str, String)>,
+    /// Names, in lower case, and values of the headers that belong to the error.
+    headers: Vec<(&'static str, String)>,
 }
+
+/// Names the instance that a client may ask instead, `host:port`.
+pub(super) const OWNER: HeaderName = HeaderName::from_static("tidemill-owner");
 
 /// JSON text with status 200.
 #[must_use]
@@ -65,11 +68,11 @@ pub(super) fn with_body(status: StatusCode, content_type: &'static str, body: Bo
 
 impl Failure {
     fn new(status: StatusCode, detail: impl Into<String>, next: &str) -> Self {
-        Self { status, detail: detail.into(), next: next.to_owned(), header: None }
+        Self { status, detail: detail.into(), next: next.to_owned(), headers: Vec::new() }
     }
 
     fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.header = Some((name, value.into()));
+        self.headers.push((name, value.into()));
         self
     }
 
@@ -141,6 +144,19 @@ impl Failure {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail, next).with_header("retry-after", "1")
     }
 
+    /// 503: not now, and not here: the instance that is named may know more.
+    #[must_use]
+    pub fn unavailable_at(detail: &str, owner: &Owner) -> Self {
+        Self::unavailable(format!("instance {}: {detail}", owner.instance)).naming(Some(owner))
+    }
+
+    fn naming(self, owner: Option<&Owner>) -> Self {
+        match owner.and_then(|owner| owner.host.as_ref()) {
+            Some(host) => self.with_header("tidemill-owner", host.clone()),
+            None => self,
+        }
+    }
+
     /// The status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -155,7 +171,9 @@ impl From<QueryError> for Failure {
             QueryError::NotFound(_) => Self::not_found(detail, "check the name"),
             QueryError::UnknownStore { .. } => Self::not_found(detail, "/stores names all stores"),
             QueryError::Misfit(_) => Self::bad_request(detail),
-            QueryError::Elsewhere { .. } => Self::unavailable(detail),
+            QueryError::Elsewhere { owner, .. } | QueryError::Moving { owner, .. } => {
+                Self::unavailable(detail).naming(owner.as_ref())
+            }
             QueryError::Unsupported(_) => {
                 Self::not_found(detail, "/topology says what this application does")
             }
@@ -172,10 +190,10 @@ impl From<Failure> for Response {
             "error": word, "detail": failure.detail, "next": failure.next,
         });
         let mut response = respond(failure.status, "application/json", body.to_string().into());
-        if let Some((name, value)) = failure.header
-            && let Ok(value) = HeaderValue::from_str(&value)
-        {
-            response.headers_mut().insert(name, value);
+        for (name, value) in failure.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(name, value);
+            }
         }
         response
     }

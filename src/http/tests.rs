@@ -14,7 +14,10 @@ use tokio::net::TcpStream;
 
 use super::{Event, EventSink, Failure, HttpError, NotTaken, Route, Server, response};
 use crate::config::{Config, HttpConfig};
-use crate::status::{InstanceState, InstanceStatus, Introspect, Query, QueryError, TopologyFormat};
+use crate::status::{
+    Holder, InstanceState, InstanceStatus, Introspect, Query, QueryError, StorePart, StoreQuestion,
+    TopologyFormat,
+};
 
 /// An instance that answers from constants.
 struct Instance {
@@ -44,6 +47,10 @@ impl Introspect for Instance {
 
     fn topology(&self, format: TopologyFormat) -> String {
         format!("{format:?}")
+    }
+
+    fn holders(&self, _: &StoreQuestion) -> Result<Vec<StorePart>, QueryError> {
+        Ok(vec![StorePart { partitions: vec![0], holder: Holder::Here }])
     }
 
     fn query(&self, query: &Query) -> Result<Value, QueryError> {

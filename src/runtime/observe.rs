@@ -10,10 +10,11 @@ use super::error::RuntimeError;
 use super::membership::{HeldTask, MembersView};
 use super::query::ReadableStores;
 use super::query::json::{self, JsonStore};
+use super::query::metadata::metadata;
 use crate::metrics::{ClientMetrics, Format, Metrics, StoreMetrics};
 use crate::status::{
-    InstanceState, InstanceStatus, Introspect, Query, QueryError, RestoreStatus, TaskState,
-    TaskStatus, TopologyFormat,
+    InstanceState, InstanceStatus, Introspect, Query, QueryError, RestoreStatus, StorePart,
+    StoreQuestion, TaskState, TaskStatus, TopologyFormat,
 };
 
 /// What the threads of an instance share. No record path touches it.
@@ -25,7 +26,7 @@ pub struct Shared {
     /// The registry of all series.
     pub metrics: Metrics,
     /// What is known of all instances.
-    pub members: MembersView,
+    pub members: Arc<MembersView>,
     seen: Mutex<Seen>,
 }
 
@@ -77,13 +78,14 @@ impl Shared {
         started_at: Timestamp,
     ) -> Result<Arc<Self>, RuntimeError> {
         let metrics = Metrics::new(application_id, instance_id)?;
+        let members = Arc::new(MembersView::new(instance_id));
         Ok(Arc::new(Self {
             application_id: application_id.to_owned(),
             instance_id: instance_id.to_owned(),
             started_at_ms: started_at.millis(),
-            stores: Arc::new(ReadableStores::new(topology)),
+            stores: Arc::new(ReadableStores::new(topology, Arc::clone(&members))),
             metrics,
-            members: MembersView::new(instance_id),
+            members,
             seen: Mutex::default(),
         }))
     }
@@ -258,12 +260,17 @@ impl Introspect for Shared {
         }
     }
 
+    fn holders(&self, question: &StoreQuestion) -> Result<Vec<StorePart>, QueryError> {
+        JsonStore::new(&self.stores, &question.store)?.holders(question)
+    }
+
     fn query(&self, query: &Query) -> Result<serde_json::Value, QueryError> {
         match query {
             Query::Stores => json::list(&self.stores),
             Query::Store(question) => {
                 JsonStore::new(&self.stores, &question.store)?.answer(question)
             }
+            Query::Metadata => metadata(&self.stores),
             Query::Book { .. } => Err(QueryError::Unsupported("books")),
         }
     }

@@ -106,19 +106,22 @@ impl StreamsHandle {
         &self.shared.metrics
     }
 
-    /// The committed entries of a store on this instance whose keys lie in `from..to`, at most
-    /// `limit` of them, in the order of their keys within each task.
+    /// The committed entries of a store whose keys' bytes lie in `from..to`, at most `limit` of
+    /// them, in order and of one commit, in the partition that a record with this key has:
+    /// for stores whose keys are not those of the records.
     ///
     /// # Errors
-    /// When no task here has the store at present, or it cannot be read.
+    /// When that partition is not on this instance, or cannot be read at present.
     pub fn scan(
         &self,
         store: &str,
+        record_key: &[u8],
         from: &[u8],
         to: Option<&[u8]>,
         limit: usize,
     ) -> Result<Entries, QueryError> {
-        LocalStore::new(self.shared.stores(), store)?.scan(from, to, limit)
+        let store = LocalStore::new(self.shared.stores(), store)?;
+        store.scan(store.partition_of(record_key)?, from, to, limit)
     }
 
     /// The committed state of a store, as far as it is on this instance: to be asked for keys,

@@ -1,6 +1,7 @@
 //! `/books/{asset}`: an asset's order book.
 
-use crate::http::response::{self, Failure, Response};
+use crate::http::forward;
+use crate::http::response::{Failure, Response};
 use crate::http::route::Call;
 use crate::status::Query;
 
@@ -13,5 +14,5 @@ const MAX_DEPTH: usize = 1000;
 pub fn book(call: &Call<'_>) -> Result<Response, Failure> {
     let asset = call.variable(0).to_owned();
     let depth = call.request.number("depth", 1, MAX_DEPTH, DEFAULT_DEPTH)?;
-    Ok(response::json(&call.instance.query(&Query::Book { asset, depth })?))
+    forward::answer(call, &Query::Book { asset, depth })
 }

@@ -2,6 +2,7 @@
 
 mod books;
 mod health;
+mod metadata;
 mod metrics;
 mod stores;
 mod tasks;
@@ -19,6 +20,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("tasks", tasks::tasks),
         Route::get("topology", topology::topology),
         Route::get("books/{asset}", books::book),
+        Route::get("metadata", metadata::metadata),
         Route::get("stores", stores::list),
         Route::get("stores/{store}", stores::range),
         Route::get("stores/{store}/{key}", stores::key),

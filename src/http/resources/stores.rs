@@ -1,13 +1,17 @@
 //! `/stores`: what state there is. `/stores/{store}/{key}`: a key's value, or its windows.
 //! `/stores/{store}`: a range of entries, page by page.
 
+use hyper::StatusCode;
+use serde_json::{Value, json};
 use tidemill_topology::store::Order;
+use tidemill_topology::store::merged_pages::{Cursor, MergedPage};
 use tidemill_topology::time::Timestamp;
 
+use crate::http::forward;
 use crate::http::request::Request;
 use crate::http::response::{self, Failure, Response};
 use crate::http::route::Call;
-use crate::status::{KeyText, Query, StoreKeys, StoreQuestion};
+use crate::status::{Holder, KeyText, Query, StoreKeys, StorePart, StoreQuestion};
 
 /// Entries of a page when the client does not say.
 const DEFAULT_LIMIT: usize = 100;
@@ -24,10 +28,10 @@ pub fn list(call: &Call<'_>) -> Result<Response, Failure> {
 /// One key.
 pub fn key(call: &Call<'_>) -> Result<Response, Failure> {
     let key = key_text(call.request, call.variable(1))?;
-    answer(call, StoreKeys::One(key))
+    forward::answer(call, &Query::Store(question(call, StoreKeys::One(key))?))
 }
 
-/// A range of keys.
+/// A range of keys, of all instances.
 pub fn range(call: &Call<'_>) -> Result<Response, Failure> {
     let request = call.request;
     let text = |name| request.parameter(name).map(|text| key_text(request, text)).transpose();
@@ -39,12 +43,81 @@ pub fn range(call: &Call<'_>) -> Result<Response, Failure> {
             return Err(Failure::bad_request(detail));
         }
     };
-    answer(call, keys)
+    let question = question(call, keys)?;
+    let parts = call.instance.holders(&question)?;
+    if parts.iter().all(|part| part.holder == Holder::Here) {
+        return Ok(response::json(&call.instance.query(&Query::Store(question))?));
+    }
+    let mut pages = Vec::new();
+    for part in &parts {
+        match page_of(call, &question, part)? {
+            Ok(page) => pages.push(page),
+            // One that cannot answer: nothing is left out in silence.
+            Err(answer) => return Ok(answer),
+        }
+    }
+    let page = MergedPage::of(pages, question.order, question.limit);
+    let entries = page.entries.into_iter().map(|(_, mut entry)| {
+        if let Some(entry) = entry.as_object_mut().filter(|_| !question.cursors) {
+            entry.remove("cursor");
+        }
+        entry
+    });
+    Ok(response::json(&json!({
+        "store": question.store,
+        "entries": entries.collect::<Vec<Value>>(),
+        "next": page.next.as_ref().map(Cursor::to_text),
+    })))
 }
 
-fn answer(call: &Call<'_>, keys: StoreKeys) -> Result<Response, Failure> {
+/// The page of the partitions that one instance holds, or its answer if that is none.
+fn page_of(
+    call: &Call<'_>,
+    question: &StoreQuestion,
+    part: &StorePart,
+) -> Result<Result<MergedPage<Value>, Response>, Failure> {
+    let answer = match &part.holder {
+        Holder::Nobody => return Err(Failure::unavailable(part.nobody())),
+        Holder::Here => {
+            let partitions = Some(part.partitions.clone());
+            let question = StoreQuestion { partitions, cursors: true, ..question.clone() };
+            call.instance.query(&Query::Store(question))?
+        }
+        Holder::Other(owner) => {
+            let partitions: Vec<_> = part.partitions.iter().map(i32::to_string).collect();
+            let mut address = call.request.address().to_owned();
+            address.push(if address.contains('?') { '&' } else { '?' });
+            // The last of several parameters of one name counts.
+            address.push_str(&format!("cursors=true&partition={}", partitions.join(",")));
+            let answer = forward::ask(call, owner, &address)?;
+            if answer.status != StatusCode::OK {
+                return Ok(Err(answer.into()));
+            }
+            serde_json::from_slice(&answer.body).map_err(|error| {
+                let detail = format!("its answer is no page of entries: {error}");
+                Failure::unavailable_at(&detail, owner)
+            })?
+        }
+    };
+    read_page(answer).map(Ok).ok_or_else(|| {
+        Failure::internal("an instance answered with something that is no page".to_owned())
+    })
+}
+
+fn read_page(mut page: Value) -> Option<MergedPage<Value>> {
+    let Value::Array(entries) = page.get_mut("entries")?.take() else { return None };
+    let place = |entry: &Value| Cursor::from_text(entry.get("cursor")?.as_str()?);
+    let entries = entries.into_iter().map(|entry| Some((place(&entry)?, entry)));
+    let next = match page.get("next")? {
+        Value::Null => None,
+        next => Some(Cursor::from_text(next.as_str()?)?),
+    };
+    Some(MergedPage { entries: entries.collect::<Option<_>>()?, next })
+}
+
+fn question(call: &Call<'_>, keys: StoreKeys) -> Result<StoreQuestion, Failure> {
     let request = call.request;
-    let question = StoreQuestion {
+    Ok(StoreQuestion {
         store: call.variable(0).to_owned(),
         keys,
         since: time(request, "since")?,
@@ -56,12 +129,18 @@ fn answer(call: &Call<'_>, keys: StoreKeys) -> Result<Response, Failure> {
         },
         limit: request.number("limit", 1, MAX_LIMIT, DEFAULT_LIMIT)?,
         after: request.parameter("after").map(str::to_owned),
-        partition: match request.parameter("partition") {
-            Some(_) => i32::try_from(request.number("partition", 0, i32::MAX as usize, 0)?).ok(),
-            None => None,
-        },
-    };
-    Ok(response::json(&call.instance.query(&Query::Store(question))?))
+        partitions: request.parameter("partition").map(partitions).transpose()?,
+        cursors: flag(request, "cursors")?,
+    })
+}
+
+/// Numbers separated by commas.
+fn partitions(text: &str) -> Result<Vec<i32>, Failure> {
+    let numbers: Result<Vec<i32>, _> = text.split(',').map(str::parse).collect();
+    numbers.map_err(|_| {
+        let detail = format!("`partition` is {text:?}: expected numbers separated by commas");
+        Failure::bad_request(detail)
+    })
 }
 
 /// A key as the client wrote it: as text, or as base64 of its bytes where `encoding` says so.

@@ -11,29 +11,14 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Map, Value, json};
 use tidemill_topology::store::StoreKind;
-use tidemill_topology::store::select::{Keys, Select};
+use tidemill_topology::store::merged_pages::{Cursor, MergedPage};
+use tidemill_topology::store::select::{Keys, Select, Selected};
 use tidemill_topology::store::text::StoreText;
 use tidemill_topology::time::Timestamp;
 
-use super::local_store::{Cursor, Found, FoundPage, LocalStore};
+use super::local_store::LocalStore;
 use super::readable::{ReadableStores, StorePlace};
-use crate::status::{KeyText, QueryError, StoreKeys, StoreQuestion};
-
-impl Cursor {
-    /// As text for the next request.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        BASE64.encode([&self.partition.to_be_bytes()[..], &self.stored].concat())
-    }
-
-    /// Reads what [`to_text`](Self::to_text) gave.
-    #[must_use]
-    pub fn from_text(text: &str) -> Option<Self> {
-        let bytes = BASE64.decode(text).ok()?;
-        let (partition, stored) = bytes.split_first_chunk::<4>()?;
-        Some(Self { partition: i32::from_be_bytes(*partition), stored: stored.to_vec() })
-    }
-}
+use crate::status::{KeyText, QueryError, StoreKeys, StorePart, StoreQuestion};
 
 /// A store of this instance, asked and answered in text.
 pub struct JsonStore {
@@ -87,11 +72,11 @@ impl JsonStore {
             return misfit("keeps no versions: leave `as_of` out");
         }
         let partitions = self.store.partitions()?;
-        let wanted = match (question.partition, &keys) {
-            (Some(partition), _) if (0..partitions).contains(&partition) => vec![partition],
-            (Some(_), _) => {
+        let wanted = match (&question.partitions, &keys) {
+            (Some(wanted), _) if wanted.iter().any(|wanted| !(0..partitions).contains(wanted)) => {
                 return misfit(&format!("has the partitions 0 to {}", partitions.max(1) - 1));
             }
+            (Some(wanted), _) => wanted.clone(),
             (None, Keys::One(key)) => vec![self.store.partition_of(key)?],
             (None, _) => (0..partitions).collect(),
         };
@@ -119,6 +104,15 @@ impl JsonStore {
         }
     }
 
+    /// Who has the partitions that a question concerns.
+    ///
+    /// # Errors
+    /// When it does not fit the store.
+    pub fn holders(&self, question: &StoreQuestion) -> Result<Vec<StorePart>, QueryError> {
+        let (_, partitions) = self.read_question(question)?;
+        Ok(self.store.holders(&partitions))
+    }
+
     /// The answer of this instance.
     ///
     /// # Errors
@@ -134,7 +128,7 @@ impl JsonStore {
             let entry = found.ok_or_else(|| {
                 QueryError::NotFound(format!("the key in partition {partition} of store {name}"))
             })?;
-            let mut answer = self.entry(&Found { partition, entry });
+            let mut answer = self.entry(partition, &entry);
             answer.insert("store".to_owned(), name.as_str().into());
             return Ok(Value::Object(answer));
         }
@@ -145,11 +139,17 @@ impl JsonStore {
             None => None,
         };
         let page = self.store.page(&partitions, &select, after.as_ref())?;
-        Ok(self.page(&page))
+        Ok(self.page(&page, question.cursors))
     }
 
-    fn page(&self, page: &FoundPage) -> Value {
-        let entries = page.entries.iter().map(|found| Value::Object(self.entry(found)));
+    fn page(&self, page: &MergedPage<Selected>, cursors: bool) -> Value {
+        let entries = page.entries.iter().map(|(cursor, found)| {
+            let mut entry = self.entry(cursor.partition, found);
+            if cursors {
+                entry.insert("cursor".to_owned(), cursor.to_text().into());
+            }
+            Value::Object(entry)
+        });
         json!({
             "store": self.place().spec.name,
             "entries": entries.collect::<Vec<_>>(),
@@ -157,7 +157,7 @@ impl JsonStore {
         })
     }
 
-    fn entry(&self, Found { partition, entry }: &Found) -> Map<String, Value> {
+    fn entry(&self, partition: i32, entry: &Selected) -> Map<String, Value> {
         let mut shown = Map::new();
         let mut put = |name: &str, value: Value| {
             shown.insert(name.to_owned(), value);
@@ -177,7 +177,7 @@ impl JsonStore {
             let (start, end) = (window.start.millis(), window.end.millis());
             put("window", json!({ "start": start, "end": end }));
         }
-        put("partition", (*partition).into());
+        put("partition", partition.into());
         shown
     }
 }
@@ -225,18 +225,5 @@ fn kind_word(kind: StoreKind) -> &'static str {
         StoreKind::Session { .. } => "session",
         StoreKind::Versioned { .. } => "versioned",
         _ => "other",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cursor_comes_back_from_its_text_and_nothing_else_does() {
-        let cursor = Cursor { stored: b"\0key".to_vec(), partition: 3 };
-        assert_eq!(Cursor::from_text(&cursor.to_text()), Some(cursor));
-        assert_eq!(Cursor::from_text("AAA"), None);
-        assert_eq!(Cursor::from_text("no base64!"), None);
     }
 }

@@ -5,49 +5,22 @@ use std::sync::Arc;
 
 use tidemill_state::Committed;
 use tidemill_topology::error::{Error as TopologyError, Result as TopologyResult};
-use tidemill_topology::graph::TaskId;
 use tidemill_topology::partition::by_key;
 use tidemill_topology::store::bytes::Visit;
+use tidemill_topology::store::merged_pages::{Cursor, MergedPage};
 use tidemill_topology::store::select::{Page, Place, Select, Selected, StoredEntries, select};
 use tidemill_topology::store::{KeyRange, Order, StoreIndex};
 use tidemill_topology::time::Timestamp;
 
 use super::Entries;
 use super::readable::{ReadableStores, StorePlace};
-use crate::status::QueryError;
+use crate::status::{Holder, Owner, QueryError, StorePart};
 
 /// A store of this instance; see the [module](self).
 #[derive(Clone)]
 pub struct LocalStore {
     stores: Arc<ReadableStores>,
     place: StorePlace,
-}
-
-/// A place between two entries of a store: a page ends there, and the next one begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    /// The bytes of an entry in the store.
-    pub stored: Vec<u8>,
-    /// The partition whose entry of these bytes was the last; lower ones are done with theirs.
-    pub partition: i32,
-}
-
-/// An entry, and the partition that it is in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Partition.
-    pub partition: i32,
-    /// The entry.
-    pub entry: Selected,
-}
-
-/// Some of the entries asked for, of several partitions, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FoundPage {
-    /// The entries.
-    pub entries: Vec<Found>,
-    /// Where the next page begins; `None` when this is the last.
-    pub next: Option<Cursor>,
 }
 
 impl LocalStore {
@@ -91,10 +64,28 @@ impl LocalStore {
         self.partitions().map(|partitions| by_key(key, partitions))
     }
 
-    /// The task that has a partition of it.
+    /// Who has these partitions, each instance once.
     #[must_use]
-    pub fn task(&self, partition: i32) -> TaskId {
-        TaskId { subtopology: self.place.subtopology, partition }
+    pub fn holders(&self, partitions: &[i32]) -> Vec<StorePart> {
+        let mut parts: Vec<StorePart> = Vec::new();
+        for partition in partitions {
+            let holder = self.stores.holder(self.place.task(*partition));
+            match parts.iter_mut().find(|part| part.holder == holder) {
+                Some(part) => part.partitions.push(*partition),
+                None => parts.push(StorePart { partitions: vec![*partition], holder }),
+            }
+        }
+        parts
+    }
+
+    /// The instance that has a partition; `None` while nobody is known to have it.
+    #[must_use]
+    pub fn owner(&self, partition: i32) -> Option<Owner> {
+        match self.stores.holder(self.place.task(partition)) {
+            Holder::Here => self.stores.own(),
+            Holder::Other(owner) => Some(owner),
+            Holder::Nobody => None,
+        }
     }
 
     fn unavailable(&self, reason: String) -> QueryError {
@@ -103,13 +94,13 @@ impl LocalStore {
 
     /// Why a partition cannot be read here.
     fn absent(&self, partition: i32) -> QueryError {
-        let task = self.task(partition);
-        if self.stores.is_here(task) {
-            return self.unavailable(format!("task {task} restores it"));
-        }
-        QueryError::Elsewhere {
-            what: format!("store {}", self.place.spec.name),
-            task: task.to_string(),
+        let task = self.place.task(partition);
+        let what = format!("store {}", self.place.spec.name);
+        let id = task.to_string();
+        match self.stores.holder(task) {
+            Holder::Here => QueryError::Moving { what, task: id, owner: self.stores.own() },
+            Holder::Other(owner) => QueryError::Elsewhere { what, task: id, owner: Some(owner) },
+            Holder::Nobody => QueryError::Elsewhere { what, task: id, owner: None },
         }
     }
 
@@ -120,7 +111,7 @@ impl LocalStore {
     ) -> Result<T, QueryError> {
         let name = &self.place.spec.name;
         let index = self.place.index;
-        let found = self.stores.read(self.task(partition), |committed| {
+        let found = self.stores.read(self.place.task(partition), |committed| {
             read(&InView { committed, index, name }).map_err(|error| QueryError::Failed {
                 what: format!("store {name}"),
                 reason: error.to_string(),
@@ -152,44 +143,46 @@ impl LocalStore {
         partitions: &[i32],
         question: &Select,
         after: Option<&Cursor>,
-    ) -> Result<FoundPage, QueryError> {
+    ) -> Result<MergedPage<Selected>, QueryError> {
         let mut pages = Vec::new();
         for partition in partitions {
             let question = Select { after: place_in(*partition, after), ..question.clone() };
             let page = self.read(*partition, |store| self.select(store, &question))?;
-            pages.push((*partition, page));
+            let place = |stored: &[u8]| Cursor { stored: stored.to_vec(), partition: *partition };
+            pages.push(MergedPage {
+                next: page.reached.as_deref().map(place),
+                entries: page
+                    .entries
+                    .into_iter()
+                    .map(|found| (place(&found.stored), found))
+                    .collect(),
+            });
         }
-        Ok(merge(pages, question.order, question.limit))
+        Ok(MergedPage::of(pages, question.order, question.limit))
     }
 
-    /// Every entry whose bytes in the store lie in `from..to`, of every partition here, at most
-    /// `limit` of them, in the order of their keys within each partition. What is of one partition
-    /// is of one commit.
+    /// Every entry of a partition whose bytes in the store lie in `from..to`, at most `limit` of
+    /// them, in order, all of one commit.
     ///
     /// # Errors
-    /// When no partition can be read here.
+    /// When the partition cannot be read here.
     pub fn scan(
         &self,
+        partition: i32,
         from: &[u8],
         to: Option<&[u8]>,
         limit: usize,
     ) -> Result<Entries, QueryError> {
-        let here = self.here();
-        if here.is_empty() {
-            return Err(self.unavailable("no task of this instance has it running".to_owned()));
-        }
         let mut found = Vec::new();
-        for partition in here {
-            self.read(partition, |store| {
-                store.scan(KeyRange { from, to }, Order::Forward, &mut |key, value| {
-                    if found.len() >= limit {
-                        return ControlFlow::Break(());
-                    }
-                    found.push((key.to_vec(), value.to_vec()));
-                    ControlFlow::Continue(())
-                })
-            })?;
-        }
+        self.read(partition, |store| {
+            store.scan(KeyRange { from, to }, Order::Forward, &mut |key, value| {
+                if found.len() >= limit {
+                    return ControlFlow::Break(());
+                }
+                found.push((key.to_vec(), value.to_vec()));
+                ControlFlow::Continue(())
+            })
+        })?;
         Ok(found)
     }
 
@@ -209,40 +202,6 @@ impl LocalStore {
 fn place_in(partition: i32, after: Option<&Cursor>) -> Option<Place> {
     let Cursor { stored, partition: last } = after?;
     Some(Place { stored: stored.clone(), included: partition > *last })
-}
-
-/// One page of several partitions' pages.
-#[must_use]
-pub fn merge(pages: Vec<(i32, Page)>, order: Order, limit: usize) -> FoundPage {
-    let comes_first = |left: &(Vec<u8>, i32), right: &(Vec<u8>, i32)| {
-        let by_bytes = match order {
-            Order::Forward => left.0.cmp(&right.0),
-            Order::Backward => right.0.cmp(&left.0),
-        };
-        by_bytes.then(left.1.cmp(&right.1))
-    };
-    // Behind the place that one of them has not looked at yet, nothing may come.
-    let unread = pages.iter().filter_map(|(partition, page)| {
-        page.reached.as_ref().map(|reached| (reached.clone(), *partition))
-    });
-    let mut end = unread.min_by(|left, right| comes_first(left, right));
-    let mut found: Vec<Found> = pages
-        .into_iter()
-        .flat_map(|(partition, page)| {
-            page.entries.into_iter().map(move |entry| Found { partition, entry })
-        })
-        .collect();
-    let place = |found: &Found| (found.entry.stored.clone(), found.partition);
-    found.sort_by(|left, right| comes_first(&place(left), &place(right)));
-    if let Some(end) = &end {
-        found.retain(|found| comes_first(&place(found), end).is_le());
-    }
-    if found.len() > limit {
-        found.truncate(limit);
-        end = found.last().map(place);
-    }
-    let next = end.map(|(stored, partition)| Cursor { stored, partition });
-    FoundPage { entries: found, next }
 }
 
 /// A store in a task's committed state.

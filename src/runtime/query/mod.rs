@@ -2,11 +2,12 @@
 //!
 //! Read in this order: [`readable`] (which tasks can be read here, and how a stream thread is asked
 //! to show its stores), [`local_store`] (one store over all its tasks here, in bytes and pages),
-//! [`store_query`] (the same with its types, what a program uses), and [`json`] (as JSON, what HTTP
-//! uses).
+//! [`store_query`] (the same with its types, what a program uses), [`json`] (as JSON, what HTTP uses)
+//! and [`metadata`] (who has what).
 
 pub mod json;
 pub mod local_store;
+pub mod metadata;
 pub mod readable;
 pub mod store_query;
 

@@ -9,8 +9,9 @@ use tidemill_state::{Committed, CommittedView, Unreadable};
 use tidemill_topology::graph::{SubtopologyId, TaskId, Topology};
 use tidemill_topology::store::{StoreIndex, StoreSpec};
 
+use crate::runtime::membership::{Member, MembersView};
 use crate::runtime::plan::Plan;
-use crate::status::QueryError;
+use crate::status::{Holder, Owner, QueryError, TaskState};
 
 /// How long a reader waits for a thread to show its stores: it does so after a commit.
 const SHOWN_WITHIN: Duration = Duration::from_secs(5);
@@ -67,9 +68,18 @@ pub struct StorePlace {
     pub is_global: bool,
 }
 
+impl StorePlace {
+    /// The task that has a partition of it.
+    #[must_use]
+    pub fn task(&self, partition: i32) -> TaskId {
+        TaskId { subtopology: self.subtopology, partition }
+    }
+}
+
 /// See the [module](self).
 pub struct ReadableStores {
     topology: Topology,
+    members: Arc<MembersView>,
     plan: OnceLock<Arc<Plan>>,
     tasks: RwLock<BTreeMap<TaskId, Here>>,
 }
@@ -77,8 +87,8 @@ pub struct ReadableStores {
 impl ReadableStores {
     /// Of an instance of this topology, none of whose tasks can be read yet.
     #[must_use]
-    pub fn new(topology: Topology) -> Self {
-        Self { topology, plan: OnceLock::new(), tasks: RwLock::default() }
+    pub fn new(topology: Topology, members: Arc<MembersView>) -> Self {
+        Self { topology, members, plan: OnceLock::new(), tasks: RwLock::default() }
     }
 
     /// Takes note of how many partitions there are. Later calls change nothing.
@@ -111,10 +121,31 @@ impl ReadableStores {
         self.tasks_mut().remove(&task);
     }
 
-    /// Whether a task is here, be its stores restored or not.
+    /// All instances that are known.
     #[must_use]
-    pub fn is_here(&self, task: TaskId) -> bool {
-        self.tasks().contains_key(&task)
+    pub fn members(&self) -> Vec<Member> {
+        self.members.members(Instant::now())
+    }
+
+    /// This instance, as others reach it.
+    #[must_use]
+    pub fn own(&self) -> Option<Owner> {
+        self.members().iter().find(|member| member.is_self).map(owner)
+    }
+
+    /// Who has a task. Of several who say so, as while it moves, one that runs it.
+    #[must_use]
+    pub fn holder(&self, task: TaskId) -> Holder {
+        if self.tasks().contains_key(&task) {
+            return Holder::Here;
+        }
+        let members = self.members();
+        let others = members.iter().filter(|member| member.is_alive && !member.is_self);
+        let holders = others.filter_map(|member| Some((member, member.tasks.get(&task)?)));
+        let running = TaskState::Running.word();
+        holders
+            .min_by_key(|(_, held)| held.state != running)
+            .map_or(Holder::Nobody, |(member, _)| Holder::Other(owner(member)))
     }
 
     /// The topology.
@@ -196,6 +227,10 @@ impl ReadableStores {
             view.wait(ASK_AGAIN);
         }
     }
+}
+
+fn owner(member: &Member) -> Owner {
+    Owner { instance: member.instance.clone(), host: member.host.clone() }
 }
 
 /// There is no store of that name; the nearest one, or all of them, are named.

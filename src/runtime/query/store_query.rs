@@ -6,13 +6,14 @@ use std::ops::{Bound, RangeBounds, RangeInclusive};
 
 use tidemill_topology::error::Error as TopologyError;
 use tidemill_topology::store::entry::{StoreEntry, StoreReader};
+use tidemill_topology::store::merged_pages::Cursor;
 use tidemill_topology::store::select::{Keys, Select, Selected};
 use tidemill_topology::store::{Order, StoreKind};
 use tidemill_topology::time::Timestamp;
 
-use super::local_store::{Cursor, LocalStore};
+use super::local_store::LocalStore;
 use super::readable::ReadableStores;
-use crate::status::QueryError;
+use crate::status::{Owner, QueryError};
 
 /// Entries that an iterator reads at once.
 const READ_AHEAD: usize = 1_000;
@@ -75,6 +76,16 @@ impl<K: 'static, V: 'static> StoreQuery<K, V> {
     #[must_use]
     pub fn partitions_here(&self) -> Vec<i32> {
         self.store.here()
+    }
+
+    /// The instance that has a key, this one or another; `None` while nobody is known to have it.
+    ///
+    /// # Errors
+    /// When the key has no bytes, or the cluster's topics are not known yet.
+    pub fn owner(&self, key: &K) -> Result<Option<Owner>, QueryError> {
+        let key = self.key(key)?;
+        let partition = self.partition.map_or_else(|| self.store.partition_of(&key), Ok)?;
+        Ok(self.store.owner(partition))
     }
 
     /// The value under a key; in a versioned store the latest.
@@ -265,7 +276,7 @@ impl<'q, K: 'static, V: 'static> Selection<'q, K, V> {
         let question = Select { limit: limit.max(1), ..self.question.clone()? };
         let partitions = self.partitions.clone()?;
         let page = self.query.store.page(&partitions, &question, self.after.as_ref())?;
-        let entries = page.entries.iter().map(|found| self.query.entry(&found.entry));
+        let entries = page.entries.iter().map(|(_, found)| self.query.entry(found));
         Ok(EntryPage { entries: entries.collect::<Result<_, _>>()?, next: page.next })
     }
 

@@ -5,11 +5,9 @@ use tidemill::prelude::*;
 use tidemill::status::QueryError;
 use tidemill_test_support::patience::wait_for;
 
-use super::words::{Instance, LIMIT, Words};
+use super::words::{Instance, LIMIT, START, Words};
 
 const MINUTE: i64 = 60_000;
-/// When the first word is said: the start of a window of ten minutes.
-const START: i64 = 1_699_999_800_000;
 
 fn words(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("word-{n:03}")).collect()

@@ -4,4 +4,6 @@
 
 mod words;
 
+mod load;
 mod local;
+mod routed;

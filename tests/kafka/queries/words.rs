@@ -21,6 +21,9 @@ use tokio::runtime::Runtime;
 /// How long anything may take.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
+/// When the first word is said, in milliseconds since 1970: the start of a window of ten minutes.
+pub const START: i64 = 1_699_999_800_000;
+
 /// The application's topics on a cluster.
 pub struct Words {
     bootstrap: String,
@@ -63,6 +66,11 @@ impl Words {
         builder.build().expect("a topology")
     }
 
+    /// The cluster's address.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
     /// Starts an instance.
     pub fn start(&self, instance: &str, settings: &[(&str, &str)]) -> Instance {
         let state: PathBuf = self.folder.path().join(instance);
@@ -83,6 +91,7 @@ impl Words {
         let any_port: SocketAddr = ([127, 0, 0, 1], 0).into();
         let server = Server::start(&config.http, any_port, handle.introspect(), Vec::new());
         let server = runtime.block_on(server).expect("a free port");
+        handle.advertise(&server.address().to_string());
         Instance { streams: Some(streams), handle, server: Some(server), runtime }
     }
 

@@ -3,7 +3,7 @@
 //! Read [`bytes`] first (what a store must be able to do), then [`spec`] (the kinds of stores, their
 //! byte layouts and changelogs), then the typed views: [`key_value`], [`window`], [`session`],
 //! [`versioned`], [`join_window`] and [`change_buffer`], [`global`] for global stores, and [`select`],
-//! [`entry`] and [`text`] for readers from outside.
+//! [`merged_pages`], [`entry`] and [`text`] for readers from outside.
 
 pub mod bytes;
 pub mod change_buffer;
@@ -11,6 +11,7 @@ pub mod entry;
 pub mod global;
 pub mod join_window;
 pub mod key_value;
+pub mod merged_pages;
 pub mod select;
 pub mod session;
 pub mod spec;

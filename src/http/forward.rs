@@ -1,0 +1,121 @@
+//! Asking another instance: a request that it can answer is sent on to it, and so is its answer
+//! sent back.
+//!
+//! The token goes along, so all instances of an application have the same one. A request carries
+//! how often it was sent on: two instances that take each other for the owner, as may happen for a
+//! moment while tasks move, say so instead of asking each other for ever.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
+use hyper::{HeaderMap, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use super::response::{self, Failure, Response};
+use super::route::Call;
+use crate::status::{Owner, Query, QueryError};
+
+/// How often a request was sent on.
+const HOPS: HeaderName = HeaderName::from_static("tidemill-hops");
+/// How often it may be: once, and once more when a task moves meanwhile.
+const HOPS_MAX: u32 = 2;
+/// How long the other instance may take, to be reached and to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// The largest answer that is sent back.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// What another instance answered.
+pub struct Answer {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Bytes,
+}
+
+/// The answer to a query, by this instance or the one that can.
+///
+/// # Errors
+/// When neither can.
+pub fn answer(call: &Call<'_>, query: &Query) -> Result<Response, Failure> {
+    match call.instance.query(query) {
+        Ok(answer) => Ok(response::json(&answer)),
+        Err(QueryError::Elsewhere { what, task, owner: Some(owner) }) if owner.host.is_some() => {
+            let error = QueryError::Elsewhere { what, task, owner: Some(owner.clone()) };
+            if hops(call) >= HOPS_MAX {
+                return Err(error.into());
+            }
+            ask(call, &owner, call.request.address()).map(Response::from)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn hops(call: &Call<'_>) -> u32 {
+    call.request.header(&HOPS).and_then(|hops| hops.parse().ok()).unwrap_or(0)
+}
+
+/// Sends the request on, with `address` for its path and query. Call it where waiting is allowed.
+///
+/// # Errors
+/// When the other instance does not answer, or the request was sent on too often.
+pub fn ask(call: &Call<'_>, owner: &Owner, address: &str) -> Result<Answer, Failure> {
+    let hops = hops(call) + 1;
+    let Some(host) = owner.host.as_deref() else {
+        return Err(Failure::unavailable_at("it serves no HTTP", owner));
+    };
+    if hops > HOPS_MAX {
+        return Err(Failure::unavailable_at("the task moves between instances", owner));
+    }
+    let mut request = hyper::Request::get(address).header(HOST, host).header(HOPS, hops);
+    if let Some(token) = call.request.header(&AUTHORIZATION) {
+        request = request.header(AUTHORIZATION, token);
+    }
+    let request = request
+        .body(Full::<Bytes>::default())
+        .map_err(|error| Failure::internal(format!("cannot send the request on: {error}")))?;
+    let answer = Handle::current().block_on(timeout(ANSWER_WITHIN, exchange(host, request)));
+    match answer {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(Failure::unavailable_at(&format!("no answer: {error}"), owner)),
+        Err(_) => {
+            let detail = format!("no answer within {} s", ANSWER_WITHIN.as_secs());
+            Err(Failure::unavailable_at(&detail, owner))
+        }
+    }
+}
+
+async fn exchange(
+    host: &str,
+    request: hyper::Request<Full<Bytes>>,
+) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TcpStream::connect(host).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the answer, or when this call is given up and drops its half.
+    let connection = tokio::spawn(connection);
+    let (parts, body) = sender.send_request(request).await?.into_parts();
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
+    connection.abort();
+    Ok(Answer { status: parts.status, headers: parts.headers, body })
+}
+
+impl From<Answer> for Response {
+    /// The same answer, as this instance's.
+    fn from(answer: Answer) -> Self {
+        let mut response =
+            response::with_body(answer.status, "application/json", answer.body.into());
+        for name in [CONTENT_TYPE, hyper::header::RETRY_AFTER, response::OWNER] {
+            if let Some(value) = answer.headers.get(&name) {
+                response.headers_mut().insert(name, value.clone());
+            }
+        }
+        response
+    }
+}
