@@ -51,8 +51,8 @@ fn on_processor(name: &str) -> Duration {
 fn round(bootstrap: &str, topic: &str, asked: bool) -> Round {
     let builder = StreamsBuilder::new();
     builder
-        .stream(topic, Consumed::with(Utf8, Ignored))
-        .group_by_key(Grouped::with(Utf8, Ignored))
+        .stream(topic, Consumed::with(Utf8, Utf8))
+        .group_by_key(Grouped::with(Utf8, Utf8))
         .count(Materialized::named("counts", I64));
     let folder = tempfile::tempdir().expect("a folder");
     let settings = BTreeMap::from([

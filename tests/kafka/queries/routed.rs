@@ -86,7 +86,7 @@ fn either_instance_answers_what_the_changelog_says_before_during_and_after_tasks
         let done = || logged(&words).len() == WORDS && logged(&words).values().all(|n| *n == times);
         wait_for("the words to be counted", LIMIT, || done().then_some(()));
     };
-    let settings = [("session.timeout.ms", "6000")];
+    let settings = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "2000")];
     let one = words.start("one", &settings);
     one.wait_ready();
     say();
@@ -128,7 +128,7 @@ fn either_instance_answers_what_the_changelog_says_before_during_and_after_tasks
         say();
         processed(2);
         let both = |here: &dyn Fn() -> usize| {
-            wait_for("its share of the tasks", LIMIT, || (here() == 2).then_some(()))
+            wait_for("its share of the tasks", LIMIT, || (here() == 2).then_some(()));
         };
         let here = |instance: &super::words::Instance| {
             instance.handle.store::<String, i64>("counts").expect("a store").partitions_here().len()
