@@ -8,14 +8,12 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidemill_test_support::KafkaCluster;
-use tidemill_test_support::records::produce_lines;
 
 use super::flow::{self, Sent};
 use super::market::{Market, Running};
 use super::outcome::Outcome;
 use super::sender::Sender;
 use super::tail::Tail;
-use super::two_orders::{TWO_ORDERS, assert_still_trades};
 
 /// How often it is killed with its state kept, and after that with its state deleted.
 const KEPT: usize = 10;
@@ -137,19 +135,4 @@ fn restored_by_metrics(instance: &mut Running) -> u64 {
     let (_, text) = instance.get("/metrics");
     let lines = text.lines().filter(|line| line.starts_with("tidemill_restored_records_total"));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
-}
-
-#[test]
-fn a_running_instance_outlives_a_restart_of_its_broker() {
-    let mut cluster = KafkaCluster::start(1);
-    let market = Market::open(&cluster.bootstrap(), 1);
-    let mut instance = market.start_ready("one", &[]);
-    assert_still_trades(&market);
-    produce_lines(market.bootstrap(), &market.topic("orders"), TWO_ORDERS);
-    cluster.kill(1);
-    cluster.restart(1);
-    market.wait_processed();
-    assert_still_trades(&market);
-    instance.stop();
-    assert_eq!(Outcome::of(&market).trade_count(), 3);
 }
