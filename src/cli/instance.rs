@@ -22,13 +22,24 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
+use super::order_entry;
+use super::order_sender::OrderSender;
+use super::trade_feed::TradeFeed;
 
 /// A running exchange. Stop it with [`stop`](Self::stop), or it runs on with its process.
 pub struct Instance {
     streams: StreamsHandle,
     metrics: Arc<ExchangeMetrics>,
     ended: oneshot::Receiver<Result<(), RuntimeError>>,
-    server: Option<Server>,
+    serving: Option<Serving>,
+}
+
+/// HTTP, and what its clients use of the exchange.
+struct Serving {
+    server: Server,
+    orders: Arc<OrderSender>,
+    /// Ends the readers of trades.
+    end_feed: Box<dyn FnOnce() + Send>,
 }
 
 impl Instance {
@@ -46,8 +57,8 @@ impl Instance {
         let counts = MetricsSlot::default();
         let topology = exchange_topology(&config.exchange, &counts).map_err(Failure::failed)?;
         let on_errors = exchange_handlers(&config.exchange, &handlers(config));
-        let streams =
-            Streams::start_on(cluster, topology, config, on_errors).map_err(Failure::failed)?;
+        let streams = Streams::start_on(cluster.clone(), topology, config, on_errors)
+            .map_err(Failure::failed)?;
         let handle = streams.handle();
         let metrics = Arc::new(handle.metrics().exchange().map_err(Failure::failed)?);
         // The slot is new and filled here alone.
@@ -61,20 +72,20 @@ impl Instance {
             .name("tidemill-join".to_owned())
             .spawn(waiting)
             .map_err(Failure::io("start a thread"))?;
-        let server = config
+        let serving = config
             .http
             .listen
-            .map(|address| serve(config, address, &handle, runtime))
+            .map(|address| Serving::start(cluster, config, address, &handle, runtime))
             .transpose()?;
-        if let Some(server) = &server {
-            handle.advertise(&server.address().to_string());
+        if let Some(serving) = &serving {
+            handle.advertise(&serving.server.address().to_string());
         }
-        Ok(Self { streams: handle, metrics, ended, server })
+        Ok(Self { streams: handle, metrics, ended, serving })
     }
 
     /// Where HTTP is served, unless it is off.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.server.as_ref().map(Server::address)
+        self.serving.as_ref().map(|serving| serving.server.address())
     }
 
     /// What the exchange counts.
@@ -105,8 +116,8 @@ impl Instance {
                 runtime.block_on(&mut self.ended)
             }
         };
-        if let Some(server) = self.server {
-            runtime.block_on(server.stop());
+        if let Some(serving) = self.serving {
+            serving.stop(runtime);
         }
         match ended {
             Ok(result) => result.map_err(Failure::failed),
@@ -144,17 +155,33 @@ impl ExchangeCounts for Published {
     }
 }
 
-fn serve(
-    config: &Config,
-    address: SocketAddr,
-    handle: &StreamsHandle,
-    runtime: &Handle,
-) -> Result<Server, Failure> {
-    let view: Arc<dyn Introspect> =
-        Arc::new(ExchangeView { inner: handle.introspect(), streams: handle.clone() });
-    runtime
-        .block_on(Server::start(&config.http, address, view, Vec::new()))
-        .map_err(Failure::failed)
+impl Serving {
+    fn start(
+        cluster: impl Cluster,
+        config: &Config,
+        address: SocketAddr,
+        handle: &StreamsHandle,
+        runtime: &Handle,
+    ) -> Result<Self, Failure> {
+        let view: Arc<dyn Introspect> =
+            Arc::new(ExchangeView { inner: handle.introspect(), streams: handle.clone() });
+        let topics = &config.exchange.topics;
+        // Sooner than the server gives up, whose answer could not say what became of the orders.
+        let within = config.http.request_timeout * 4 / 5;
+        let orders = Arc::new(OrderSender::start(cluster.clone(), &topics.orders, within)?);
+        let feed = TradeFeed::new(cluster, &topics.trades);
+        let own = vec![order_entry::route(Arc::clone(&orders)), feed.route()];
+        let server = runtime
+            .block_on(Server::start(&config.http, address, view, own))
+            .map_err(Failure::failed)?;
+        Ok(Self { server, orders, end_feed: Box::new(move || feed.stop()) })
+    }
+
+    fn stop(self, runtime: &Handle) {
+        runtime.block_on(self.server.stop());
+        self.orders.stop();
+        (self.end_feed)();
+    }
 }
 
 /// Most entries of one book that a query reads. A deeper book is cut at its far end of asks.

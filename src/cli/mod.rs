@@ -8,7 +8,8 @@
 //! 3. [`run`], [`demo`], [`replay`], [`reset`], [`dlq`], [`describe`], [`store_lines`] (`export`
 //!    and `import`), [`topology`], [`config`], [`documents`]: one file a command.
 //! 4. [`failure`]: what can go wrong, and the exit code it gives.
-//! 5. [`instance`]: the exchange on a cluster, for `run` and `demo`; [`demo_cluster`],
+//! 5. [`instance`]: the exchange on a cluster, for `run` and `demo`; [`order_entry`],
+//!    [`order_sender`], [`trade_feed`]: orders in and trades out over HTTP; [`demo_cluster`],
 //!    [`order_flow`]: the demo's broker and what is sent to it; [`record_lines`],
 //!    [`replay_output`]: what `replay` reads and writes.
 //! 6. [`application`]: the exchange on its cluster, for those who look after it;
@@ -33,7 +34,9 @@ mod json_bytes;
 mod letter_lines;
 mod logging;
 mod operation_args;
+mod order_entry;
 mod order_flow;
+mod order_sender;
 mod output;
 mod point_in_time;
 mod progress;
@@ -49,6 +52,7 @@ mod sources;
 mod store_lines;
 mod text_table;
 mod topology;
+mod trade_feed;
 
 use std::process::ExitCode;
 

@@ -1,9 +1,11 @@
-//! Answers, and errors as JSON: `{"error", "detail", "next"}`.
+//! Answers, and errors as JSON: `{"error", "detail", "next"}`, with `"errors": [{"index",
+//! "detail"}]` where the request has several items.
 
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use serde::Serialize;
+use serde_json::json;
 
 use super::body::Body;
 use crate::status::{Owner, QueryError};
@@ -19,6 +21,8 @@ pub struct Failure {
     next: String,
     /// Names, in lower case, and values of the headers that belong to the error.
     headers: Vec<(&'static str, String)>,
+    /// What is wrong with single items of the request, by their index.
+    errors: Vec<(usize, String)>,
 }
 
 /// Names the instance that a client may ask instead, `host:port`.
@@ -68,7 +72,13 @@ pub(super) fn with_body(status: StatusCode, content_type: &'static str, body: Bo
 
 impl Failure {
     fn new(status: StatusCode, detail: impl Into<String>, next: &str) -> Self {
-        Self { status, detail: detail.into(), next: next.to_owned(), headers: Vec::new() }
+        Self {
+            status,
+            detail: detail.into(),
+            next: next.to_owned(),
+            headers: Vec::new(),
+            errors: Vec::new(),
+        }
     }
 
     fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -76,10 +86,17 @@ impl Failure {
         self
     }
 
+    /// Says what is wrong with single items of the request: by index, from 0.
+    #[must_use]
+    pub fn with_errors(mut self, errors: impl IntoIterator<Item = (usize, String)>) -> Self {
+        self.errors.extend(errors);
+        self
+    }
+
     /// 400: the request cannot be understood.
     #[must_use]
     pub fn bad_request(detail: String) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, detail, "correct the address and ask again")
+        Self::new(StatusCode::BAD_REQUEST, detail, "correct the request and send it again")
     }
 
     /// 401: the token is missing or wrong.
@@ -186,9 +203,14 @@ impl From<QueryError> for Failure {
 impl From<Failure> for Response {
     fn from(failure: Failure) -> Self {
         let word = failure.status.canonical_reason().unwrap_or("error");
-        let body = serde_json::json!({
+        let mut body = json!({
             "error": word, "detail": failure.detail, "next": failure.next,
         });
+        if !failure.errors.is_empty() {
+            let errors = failure.errors.iter();
+            let errors = errors.map(|(index, detail)| json!({ "index": index, "detail": detail }));
+            body["errors"] = errors.collect();
+        }
         let mut response = respond(failure.status, "application/json", body.to_string().into());
         for (name, value) in failure.headers {
             if let Ok(value) = HeaderValue::from_str(&value) {
