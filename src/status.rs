@@ -169,6 +169,72 @@ pub struct InstanceStatus {
     pub tasks: Vec<TaskStatus>,
 }
 
+/// What an instance has counted since it started: who looks twice has rates.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Totals {
+    /// Records that each node was given.
+    pub nodes: BTreeMap<String, u64>,
+    /// Records sent to the dead-letter topic, by reason.
+    pub dead_letters: BTreeMap<String, u64>,
+    /// Seconds from a record's timestamp until its results were committed.
+    pub age: Distribution,
+    /// Seconds that commits took.
+    pub commit: Distribution,
+}
+
+/// How often values of each size came.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Distribution {
+    /// Upper bounds of its buckets, rising.
+    pub bounds: Vec<f64>,
+    /// How many values lie at or below each bound.
+    pub counts: Vec<u64>,
+    /// How many values there are; those above the last bound are in no bucket.
+    pub total: u64,
+}
+
+impl Distribution {
+    /// Adds the values of another one with the same buckets; the first to be added decides on them.
+    pub fn add(&mut self, other: &Self) {
+        if self.bounds.is_empty() {
+            *self = other.clone();
+        } else if self.bounds == other.bounds {
+            self.counts.iter_mut().zip(&other.counts).for_each(|(sum, count)| *sum += count);
+            self.total += other.total;
+        }
+    }
+
+    /// The values that came since `earlier`; all, when that has other buckets or more values.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        if self.bounds != earlier.bounds || self.total < earlier.total {
+            return self.clone();
+        }
+        let counts = self.counts.iter().zip(&earlier.counts);
+        Self {
+            bounds: self.bounds.clone(),
+            counts: counts.map(|(now, then)| now.saturating_sub(*then)).collect(),
+            total: self.total - earlier.total,
+        }
+    }
+
+    /// The value that this share of all values does not exceed, by the buckets; `None` when there
+    /// are no values. What lies above the last bound reads as that bound.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Option<f64> {
+        let wanted = share * self.total as f64;
+        let last = *self.bounds.last().filter(|_| self.total > 0)?;
+        let Some(at) = self.counts.iter().position(|count| *count as f64 >= wanted) else {
+            return Some(last);
+        };
+        let (below, low) =
+            at.checked_sub(1).map_or((0, 0.0), |at| (self.counts[at], self.bounds[at]));
+        let within = self.counts[at] - below;
+        let part = if within == 0 { 0.0 } else { (wanted - below as f64) / within as f64 };
+        Some(low + (self.bounds[at] - low) * part)
+    }
+}
+
 /// A form in which a topology is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopologyFormat {
@@ -360,6 +426,9 @@ pub trait Introspect: Send + Sync {
     /// The instance and its tasks, as last published.
     fn status(&self) -> InstanceStatus;
 
+    /// What it has counted so far.
+    fn totals(&self) -> Totals;
+
     /// The metrics, in the format that `accept`, an HTTP `Accept` header, prefers: content
     /// type and text.
     ///
@@ -394,6 +463,30 @@ mod tests {
         assert_eq!(half.eta_seconds, Some(1.0));
         assert_eq!(RestoreStatus::new(1500, 0, 3.0).eta_seconds, None);
         assert_eq!(RestoreStatus::new(0, 10, 0.0).eta_seconds, None);
+    }
+
+    #[test]
+    fn a_quantile_lies_within_its_bucket() {
+        let values =
+            Distribution { bounds: vec![1.0, 2.0, 4.0], counts: vec![0, 10, 20], total: 20 };
+        assert_eq!(values.quantile(0.25), Some(1.5));
+        assert_eq!(values.quantile(0.75), Some(3.0));
+        assert_eq!(values.quantile(1.0), Some(4.0));
+        assert_eq!(Distribution::default().quantile(0.5), None);
+        let beyond = Distribution { bounds: vec![1.0], counts: vec![0], total: 3 };
+        assert_eq!(beyond.quantile(0.5), Some(1.0));
+    }
+
+    #[test]
+    fn what_came_since_is_what_is_counted_in_between() {
+        let now = Distribution { bounds: vec![1.0, 2.0], counts: vec![5, 9], total: 9 };
+        let then = Distribution { bounds: vec![1.0, 2.0], counts: vec![5, 6], total: 6 };
+        assert_eq!(now.since(&then).counts, [0, 3]);
+        assert_eq!(now.since(&Distribution::default()), now);
+        let mut sum = Distribution::default();
+        sum.add(&now);
+        sum.add(&then);
+        assert_eq!((sum.counts, sum.total), (vec![10, 15], 15));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tidemill::kafka::Cluster;
 use tidemill::metrics::{BookSize, ExchangeMetrics, LocalTrading};
 use tidemill::runtime::{RuntimeError, Streams, StreamsHandle, handlers};
 use tidemill::status::{
-    InstanceStatus, Introspect, Query, QueryError, StorePart, StoreQuestion, TopologyFormat,
+    InstanceStatus, Introspect, Query, QueryError, StorePart, StoreQuestion, TopologyFormat, Totals,
 };
 use tidemill_topology::store::bytes::prefix_end;
 use tokio::runtime::Handle;
@@ -216,6 +216,10 @@ impl ExchangeView {
 impl Introspect for ExchangeView {
     fn status(&self) -> InstanceStatus {
         self.inner.status()
+    }
+
+    fn totals(&self) -> Totals {
+        self.inner.totals()
     }
 
     fn metrics(&self, accept: &str) -> Result<(&'static str, String), String> {

@@ -207,3 +207,58 @@ fn produce<P: Producer>(link: &mut Link<P>, batch: &Batch) -> Result<(), SendErr
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tidemill::kafka::{Librdkafka, MockCluster};
+
+    use super::*;
+
+    fn orders() -> Vec<Order> {
+        let json = br#"{"order_id":"1","investor_id":"Mari","asset_id":"a","current_shares":10,"shares":5,"price":5.0,"order_type":"SELL"}"#;
+        vec![Order::from_json(json).unwrap(); 3]
+    }
+
+    fn sender(bootstrap: &str, within: Duration) -> OrderSender {
+        let properties = [("bootstrap.servers".to_owned(), bootstrap.to_owned())];
+        let cluster = Librdkafka::new(properties.into()).unwrap();
+        OrderSender::start(cluster, "orders", within).unwrap()
+    }
+
+    #[test]
+    fn orders_are_acknowledged_by_the_brokers_and_a_stopped_sender_takes_none() {
+        let broker = MockCluster::start(1).unwrap();
+        broker.create_topic("orders", 2).unwrap();
+        let sender = sender(broker.bootstrap(), Duration::from_secs(20));
+        assert_eq!(sender.send(orders()), Ok(()));
+        assert_eq!(sender.send(orders()), Ok(()));
+        sender.stop();
+        assert!(matches!(sender.send(orders()), Err(SendError::Undelivered(_))));
+    }
+
+    #[test]
+    fn without_a_broker_the_sender_says_that_nothing_is_acknowledged() {
+        // Port 1 is nobody's.
+        let sender = sender("127.0.0.1:1", Duration::from_millis(100));
+        assert!(matches!(sender.send(orders()), Err(SendError::Undelivered(_))));
+        sender.stop();
+    }
+
+    #[test]
+    fn what_exceeds_the_queue_is_refused_at_once() {
+        let sender = Arc::new(sender("127.0.0.1:1", Duration::from_secs(2)));
+        let clients = std::iter::repeat_with(|| {
+            let sender = Arc::clone(&sender);
+            std::thread::spawn(move || sender.send(orders()))
+        });
+        let clients: Vec<_> = clients.take(3 * WAITING).collect();
+        let results: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        assert!(results.contains(&Err(SendError::Busy)), "{results:?}");
+        let undelivered =
+            |result: &&Result<(), SendError>| matches!(result, Err(SendError::Undelivered(_)));
+        assert!(results.iter().filter(undelivered).count() >= WAITING, "{results:?}");
+        sender.stop();
+    }
+}

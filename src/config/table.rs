@@ -422,6 +422,14 @@ static EXCHANGE: &[Key] = &[
         Value("allow"),
         "When an order meets one of the same investor: trade, or cancel the incoming rest.",
     ),
+    key(
+        "exchange.dedupe_window",
+        Millis(1_000, 30 * DAY_MS),
+        Absent("an id is refused only while its order rests"),
+        "For so long, in event time, a NEW order with an `order_id` that its asset has seen is \
+         refused as DUPLICATE_ORDER_ID, also after the first one closed: a sender may repeat what \
+         was not acknowledged. The ids are kept in a store with a changelog.",
+    ),
     key("exchange.candle.window.ms", Millis(1_000, DAY_MS), Value("60000"), "Width of a candle."),
     key(
         "exchange.candle.grace.ms",

@@ -160,6 +160,8 @@ pub struct ExchangeConfig {
     pub require_listed: bool,
     /// `exchange.self_trade`.
     pub self_trade: SelfTrade,
+    /// `exchange.dedupe_window`; `None`: ids are not remembered.
+    pub dedupe_window: Option<Duration>,
     /// `exchange.candle.window.ms`.
     pub candle_window: Duration,
     /// `exchange.candle.grace.ms`.
@@ -452,6 +454,10 @@ impl ExchangeConfig {
                 .and_then(|text| text.parse().ok()),
             require_listed: read.switch("exchange.require_listed"),
             self_trade: read.parsed("exchange.self_trade", SelfTrade::from_word),
+            dedupe_window: read
+                .optional("exchange.dedupe_window")
+                .and_then(|text| text.parse().ok())
+                .map(Duration::from_millis),
             candle_window: read.duration("exchange.candle.window.ms"),
             candle_grace: read.duration("exchange.candle.grace.ms"),
         }

@@ -10,7 +10,7 @@
 //! rest puts the domain to work:
 //!
 //! - `topology` is the whole journey of an order; its nodes are `identify`, `judge` and
-//!   `match_orders`, which matches through the `engine`; `serdes` and `tally` are their tools.
+//!   `match_orders`, which matches through the `engine`, and `refuse_resent` where ids are remembered; `serdes` and `tally` are their tools.
 //! - `depth` answers what a book looks like, from the entries of its store.
 
 mod asset;
@@ -30,6 +30,7 @@ mod order_layout;
 mod order_scan;
 mod position;
 mod price;
+mod refuse_resent;
 mod serdes;
 pub mod store_format;
 mod tally;
@@ -63,6 +64,7 @@ pub use order::{Action, DecodeError, Kind, MAX_TEXT_BYTES, Order, Side, TimeInFo
 pub use order_layout::{decode_order, encode_order};
 pub use position::{Holding, Position, PositionChange, Turnover};
 pub use price::{Amount, Price, PriceError};
+pub use refuse_resent::{ORDER_IDS, RefuseResent};
 pub use serdes::{OrderJson, OrderLayout, Text};
 pub use tally::{BookSummary, ExchangeCounts, MetricsSlot};
 pub use topology::{BOOKS, exchange_handlers, exchange_topology};

@@ -2,7 +2,7 @@
 //! candles and positions.
 //!
 //! ```text
-//! orders -> identify -> orders-by-asset -> judge (left join assets) -> order-kind
+//! orders -> identify -> orders-by-asset -> judge (left join assets) -> [resent] -> order-kind
 //!   order-kind: rejected            -> refuse -> order-updates
 //!               new cancel replace  -> match  -> order-updates, trades
 //! trades -> candles (a window and asset)
@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Both checks, of the order by itself and against its asset, stand behind the repartition topic:
-//! so all updates of an order come out of one task, in the order of its commands.
+//! so all updates of an order come out of one task, in the order of its commands. `resent` is there
+//! where `exchange.dedupe_window` is set.
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use super::match_orders::{MatchEvent, MatchOrders};
 use super::matching::{ReplaceKeepsPlace, Rules, SelfTrade};
 use super::order::{Action, Order};
 use super::position::{Holding, Position, PositionChange, Turnover};
+use super::refuse_resent::{ORDER_IDS, RefuseResent};
 use super::serdes::{OrderJson, OrderLayout, Text};
 use super::tally::MetricsSlot;
 use super::trade::Trade;
@@ -49,6 +51,7 @@ pub fn exchange_topology(config: &ExchangeConfig, metrics: &MetricsSlot) -> Resu
     let builder = StreamsBuilder::new();
     builder.add_state_store(MatchEngine::store(BOOKS));
     let judged = judge(&builder, &orders_by_asset(&builder, config), config);
+    let judged = refuse_resent(&builder, judged, config);
     let (trades, updates) = match_orders(&judged, config, metrics);
     let topics = &config.topics;
     updates.to(
@@ -111,6 +114,17 @@ fn judge(
         move |_, order, asset| JudgedOrder::new(order, asset, require_listed),
         Joined::new().named("judge"),
     )
+}
+
+/// Refuses orders whose ids came before, where the exchange remembers them.
+fn refuse_resent(
+    builder: &StreamsBuilder,
+    judged: KStream<CompactString, JudgedOrder>,
+    config: &ExchangeConfig,
+) -> KStream<CompactString, JudgedOrder> {
+    let Some(window) = config.dedupe_window else { return judged };
+    builder.add_state_store(RefuseResent::store(window));
+    judged.process_values_named(Some("resent"), move || RefuseResent::new(window), &[ORDER_IDS])
 }
 
 /// Splits orders by what they ask for, and matches those that passed their checks.

@@ -41,7 +41,8 @@ wire_enum! {
         Halted = "HALTED",
         /// The asset has no record, and only listed assets trade.
         Unlisted = "UNLISTED",
-        /// An order of this id rests in the book.
+        /// An order of this id rests in the book, or came within the window that the exchange
+        /// remembers.
         DuplicateOrderId = "DUPLICATE_ORDER_ID",
         /// No order of this id rests in the book.
         UnknownOrder = "UNKNOWN_ORDER",

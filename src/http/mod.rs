@@ -7,6 +7,7 @@
 //! 3. [`request`]: a request taken apart: path segments, query, headers, body.
 //! 4. [`response`]: answers, and errors as JSON that say what to do next; [`event_stream`]: answers
 //!    that go on, as server-sent events; [`body`] carries either.
+//! 5. `watch`: the instance as one document with rates, which `/events` sends as it changes.
 //!
 //! What another instance has, [`forward`] fetches from it.
 //! An application adds routes of its own: see [`Route`].
@@ -16,12 +17,14 @@
 pub mod body;
 pub mod event_stream;
 pub mod forward;
+mod merge_patch;
 pub mod request;
 pub mod resources;
 pub mod response;
 pub mod route;
 pub mod server;
 mod timed_stream;
+mod watch;
 
 #[cfg(test)]
 mod tests;

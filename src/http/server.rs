@@ -15,9 +15,11 @@ use subtle::ConstantTimeEq;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
 
 use super::request::Request;
 use super::resources;
+use super::resources::events::{self, Events};
 use super::response::{Failure, Response};
 use super::route::{Route, Routes};
 use super::timed_stream::TimedStream;
@@ -84,10 +86,12 @@ impl Server {
         }
         tracing::info!(%address, "serving HTTP");
         let (stop, stopped) = watch::channel(false);
-        let mut routes = resources::routes();
+        let events = Events::new();
+        let mut routes = resources::routes(&events);
         routes.extend(own);
         let shared =
             Arc::new(Shared { config: config.clone(), instance, routes: Routes::new(routes) });
+        tokio::spawn(tell(events, Arc::clone(&shared), stopped.clone()));
         let task = tokio::spawn(accept(listener, shared, stopped));
         Ok(Self { address, stop, task })
     }
@@ -117,6 +121,26 @@ struct Shared {
     config: HttpConfig,
     instance: Arc<dyn Introspect>,
     routes: Routes,
+}
+
+/// Tells the clients of `/events` what changes, until the server stops.
+async fn tell(events: Arc<Events>, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(events::PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            // An error means that the server was dropped.
+            _ = stopped.changed() => return,
+        }
+        if events.needed() {
+            let (events, shared) = (Arc::clone(&events), Arc::clone(&shared));
+            let look = move || events.tell(shared.instance.as_ref());
+            if let Err(error) = tokio::task::spawn_blocking(look).await {
+                tracing::error!(%error, "looking at the instance for /events failed");
+            }
+        }
+    }
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {

@@ -16,7 +16,7 @@ use super::{Event, EventSink, Failure, HttpError, NotTaken, Route, Server, respo
 use crate::config::{Config, HttpConfig};
 use crate::status::{
     Holder, InstanceState, InstanceStatus, Introspect, Query, QueryError, StorePart, StoreQuestion,
-    TopologyFormat,
+    TopologyFormat, Totals,
 };
 
 /// An instance that answers from constants.
@@ -39,6 +39,10 @@ impl Introspect for Instance {
             threads: [("stream-1".into(), "running".into())].into(),
             tasks: Vec::new(),
         }
+    }
+
+    fn totals(&self) -> Totals {
+        Totals::default()
     }
 
     fn metrics(&self, accept: &str) -> Result<(&'static str, String), String> {

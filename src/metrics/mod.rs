@@ -10,7 +10,7 @@
 //! 3. [`family`]: series with a lifetime: they disappear with their last bundle, so that a
 //!    task that moved away is not shown for ever.
 //! 4. [`process`]: memory, processor time and open files of this process.
-//! 5. [`encode`]: the text format and OpenMetrics.
+//! 5. [`encode`]: the text format and OpenMetrics; [`reading`]: the same as numbers.
 //! 6. [`catalogue`]: all families in words, beside Kafka Streams' names.
 //!
 //! Names follow Prometheus' conventions: base units, `_total` for counters, bounded label
@@ -24,6 +24,7 @@ pub mod exchange;
 pub mod family;
 pub mod kafka_client;
 pub mod process;
+pub mod reading;
 pub mod registry;
 pub mod store;
 pub mod task;
@@ -36,6 +37,7 @@ pub use encode::Format;
 pub use engine::EngineMetrics;
 pub use exchange::{BookSize, ExchangeMetrics, LocalTrading};
 pub use kafka_client::KafkaClientMetrics;
+pub use reading::Reading;
 pub use registry::{Metrics, MetricsError};
 pub use store::{StoreMetrics, StoreReads, StoreSizes};
 pub use task::{LocalTask, PartitionMetrics, TaskMetrics, TaskState};

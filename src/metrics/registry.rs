@@ -10,6 +10,7 @@ use super::exchange::ExchangeMetrics;
 use super::family::{Family, Registrar};
 use super::kafka_client::{ClientFamilies, KafkaClientMetrics};
 use super::process::ProcessCollector;
+use super::reading::Reading;
 use super::store::{StoreFamilies, StoreMetrics};
 use super::task::{TaskFamilies, TaskMetrics};
 use super::thread::{NodeMetrics, ThreadFamilies, ThreadMetrics};
@@ -142,6 +143,12 @@ impl Metrics {
     /// When called twice.
     pub fn exchange(&self) -> Result<ExchangeMetrics, MetricsError> {
         ExchangeMetrics::new(&Registrar::new(&self.registry, &self.catalogue))
+    }
+
+    /// Everything, as numbers.
+    #[must_use]
+    pub fn read(&self) -> Reading {
+        Reading::new(self.registry.gather())
     }
 
     /// Everything, in the given format.

@@ -14,7 +14,7 @@ use super::query::metadata::metadata;
 use crate::metrics::{ClientMetrics, Format, Metrics, StoreMetrics};
 use crate::status::{
     InstanceState, InstanceStatus, Introspect, Query, QueryError, RestoreStatus, StorePart,
-    StoreQuestion, TaskState, TaskStatus, TopologyFormat,
+    StoreQuestion, TaskState, TaskStatus, TopologyFormat, Totals,
 };
 
 /// What the threads of an instance share. No record path touches it.
@@ -240,6 +240,16 @@ impl Introspect for Shared {
                 .map(|(name, thread)| (name.clone(), thread.state.to_owned()))
                 .collect(),
             tasks,
+        }
+    }
+
+    fn totals(&self) -> Totals {
+        let reading = self.metrics.read();
+        Totals {
+            nodes: reading.sums("node_records_total", "node"),
+            dead_letters: reading.sums("dead_letter_records_total", "reason"),
+            age: reading.distribution("record_age_seconds", Some(("stage", "committed"))),
+            commit: reading.distribution("commit_seconds", None),
         }
     }
 

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use compact_str::CompactString;
 use serde_json::{Value, json};
 use tidemill::config::Config;
 use tidemill::driver::{InputRecord, OutputRecord, TopologyTestDriver};
 use tidemill::exchange::{
-    AssetDepth, BOOKS, BookSummary, ExchangeCounts, MetricsSlot, exchange_handlers,
+    AssetDepth, BOOKS, BookSummary, ExchangeCounts, MetricsSlot, ORDER_IDS, exchange_handlers,
     exchange_topology,
 };
 use tidemill::prelude::*;
@@ -201,6 +202,95 @@ fn settings_decide_who_may_trade() {
     let mut alone = Exchange::with("exchange.self_trade = 'cancel_newest'", &metrics, false);
     assert_eq!(alone.outcome(MARI), "ACCEPTED");
     assert_eq!(alone.outcome(&order("2", &json!({"order_type": "BUY"}))), "CANCELLED SELF_TRADE");
+}
+
+/// An exchange that remembers ids for ten seconds.
+fn remembering() -> Exchange {
+    Exchange::with("exchange.dedupe_window = 10000", &MetricsSlot::default(), false)
+}
+
+const BUY: &str = r#"{"order_id":"b","investor_id":"Celia","asset_id":"asset1","current_shares":0,"shares":5,"price":5.0,"order_type":"BUY"}"#;
+
+#[test]
+fn an_order_sent_again_is_refused_even_after_it_closed() {
+    let mut exchange = remembering();
+    let resent = order("1", &json!({}));
+    assert_eq!(exchange.outcome(&resent), "ACCEPTED");
+    assert_eq!(exchange.outcome(&resent), "REJECTED DUPLICATE_ORDER_ID");
+    assert_eq!(exchange.outcome(BUY), "FILLED");
+    assert_eq!(exchange.outcome(&resent), "REJECTED DUPLICATE_ORDER_ID");
+    assert_eq!(exchange.outcome(BUY), "REJECTED DUPLICATE_ORDER_ID");
+    assert_eq!(exchange.depth("asset1")["asks"], json!([]));
+    // A cancel says the id again and is no order sent again.
+    assert_eq!(exchange.outcome(&order("2", &json!({}))), "ACCEPTED");
+    assert_eq!(exchange.outcome(&order("2", &json!({"action": "CANCEL"}))), "CANCELLED");
+    assert_eq!(exchange.outcome(&order("2", &json!({}))), "REJECTED DUPLICATE_ORDER_ID");
+}
+
+#[test]
+fn without_a_window_an_id_is_free_once_its_order_closed() {
+    let mut exchange = Exchange::new();
+    assert_eq!(exchange.outcome(&order("1", &json!({}))), "ACCEPTED");
+    assert_eq!(exchange.outcome(BUY), "FILLED");
+    assert_eq!(exchange.outcome(&order("1", &json!({}))), "ACCEPTED");
+}
+
+#[test]
+fn an_id_is_remembered_by_its_asset_and_only_from_an_order_that_passed_its_checks() {
+    let mut exchange = remembering();
+    let wrong = order("1", &json!({"shares": 0}));
+    assert_eq!(exchange.outcome(&wrong), "REJECTED NON_POSITIVE_SHARES");
+    assert_eq!(exchange.outcome(&order("1", &json!({}))), "ACCEPTED");
+    assert_eq!(exchange.outcome(&order("1", &json!({"asset_id": "asset2"}))), "ACCEPTED");
+    // The same letters, divided otherwise.
+    assert_eq!(exchange.outcome(&order("21", &json!({"asset_id": "asset"}))), "ACCEPTED");
+}
+
+#[test]
+fn an_id_is_forgotten_when_stream_time_has_passed_its_window_and_not_before() {
+    let mut exchange = remembering();
+    let resent = order("1", &json!({"time_in_force": "IOC"}));
+    assert_eq!(exchange.outcome(&resent), "CANCELLED IOC_REMAINDER");
+    let first = exchange.time;
+    // Refusals do not make the window longer.
+    for later in [5_000, 9_998] {
+        exchange.time = first + later;
+        assert_eq!(exchange.outcome(&resent), "REJECTED DUPLICATE_ORDER_ID", "{later} ms later");
+    }
+    assert_eq!(exchange.time, first + 9_999);
+    assert_eq!(exchange.outcome(&resent), "CANCELLED IOC_REMAINDER");
+    // An older timestamp does not turn the time back.
+    exchange.time = first;
+    assert_eq!(exchange.outcome(&resent), "REJECTED DUPLICATE_ORDER_ID");
+}
+
+#[test]
+fn the_ids_that_are_kept_are_bounded_by_their_window() {
+    let mut exchange = remembering();
+    for at in 0..600 {
+        exchange.time += 1_000;
+        exchange.order(&order(&format!("o{at}"), &json!({"time_in_force": "IOC"})));
+    }
+    let kept =
+        exchange.driver.entries::<CompactString, i64>(ORDER_IDS).map(|entries| entries.len());
+    // Those of two windows.
+    let kept = kept.unwrap();
+    assert!((10..=20).contains(&kept), "{kept} ids of 600");
+}
+
+#[test]
+fn ids_are_remembered_across_a_crash() {
+    let mut exchange =
+        Exchange::with("exchange.dedupe_window = 10000", &MetricsSlot::default(), true);
+    let resent = order("1", &json!({"time_in_force": "IOC"}));
+    exchange.order(&resent);
+    exchange.driver.commit().unwrap();
+    exchange.take();
+    exchange.driver.restart().unwrap();
+    exchange.order(&resent);
+    exchange.driver.commit().unwrap();
+    let updates = &exchange.take()["order-updates"];
+    assert_eq!(updates[0]["reason"], "DUPLICATE_ORDER_ID", "{updates:?}");
 }
 
 #[test]

@@ -8,12 +8,14 @@
 //! - [`records`]: topics created, filled and read to their end
 //! - [`process`]: the `tidemill` program as a child process
 //! - [`data`]: the recorded market data that lies beside a clone, where it is there
+//! - [`http`]: posts, and streams of events
 //! - [`guardian`]: nothing outlives the test program, however it ends
 //! - [`patience`]: waiting for a condition, with a limit
 
 pub mod broker;
 pub mod data;
 pub mod guardian;
+pub mod http;
 pub mod patience;
 pub mod process;
 pub mod proxy;

@@ -33,6 +33,6 @@ pub use crate::serde::{
 };
 pub use crate::store::{
     GlobalHandle, KeyValue, KeyValueHandle, Order, StoreEntry, StoreKind, StoreSpec, Version,
-    VersionPut, VersionedHandle,
+    VersionPut, VersionedHandle, WindowHandle,
 };
 pub use crate::time::{Timestamp, Window, Windowed};

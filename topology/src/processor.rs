@@ -48,9 +48,10 @@ use crate::node::{Children, Context, DropReason, Operator, PunctuationType, Sche
 use crate::record::{RawRecord, Record};
 use crate::store::bytes::{BytesStore, StoreIndex};
 use crate::store::global::GlobalHandle;
-use crate::store::key_value::{KeyValue, KeyValueHandle};
+use crate::store::key_value::{KeyValue, KeyValueHandle, TimestampedHandle};
 use crate::store::spec::StoreKind;
 use crate::store::versioned::{VersionedHandle, Versions};
+use crate::store::window::{WindowHandle, Windows};
 use crate::time::Timestamp;
 
 /// A step written by the user: it may keep state, forward any number of records and be called by
@@ -124,7 +125,9 @@ impl BoundStores {
             let index = wiring.store_index(name)?;
             let kind = wiring.store_spec(name)?.kind;
             let observed = match kind {
-                StoreKind::Versioned { .. } => Some(wiring.store_time(name)?),
+                StoreKind::Versioned { .. } | StoreKind::TimestampedWindow { .. } => {
+                    Some(wiring.store_time(name)?)
+                }
                 _ => None,
             };
             let serdes = Arc::clone(&wiring.stores[wiring.task_stores[index.0]].serdes);
@@ -270,6 +273,20 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
         handle.get(key, self.ctx)
     }
 
+    /// Binds a window store that the processor was connected to; in `init`.
+    ///
+    /// # Errors
+    /// When it was not connected, keeps no windows, or holds other types.
+    pub fn window<SK: 'static, SV: 'static>(&self, name: &str) -> Result<WindowHandle<SK, SV>> {
+        let bound = self.bound(name)?;
+        let Some(observed) = bound.observed else {
+            return Err(Error::wiring(format!(
+                "store {name} keeps no windows; bind it with key_value"
+            )));
+        };
+        WindowHandle::new(TimestampedHandle(self.handle(bound)?), bound.kind, observed)
+    }
+
     fn bound(&self, name: &str) -> Result<&'c BoundStore> {
         let known =
             self.stores.and_then(|stores| stores.stores.iter().find(|bound| bound.name == name));
@@ -314,6 +331,14 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
         handle: &'s mut VersionedHandle<SK, SV>,
     ) -> Versions<'s, 't, SK, SV> {
         Versions { handle, ctx: self.ctx }
+    }
+
+    /// A window store to read and write.
+    pub fn windows<'s, SK, SV>(
+        &'s mut self,
+        handle: &'s mut WindowHandle<SK, SV>,
+    ) -> Windows<'s, 't, SK, SV> {
+        Windows { handle, ctx: self.ctx }
     }
 
     /// A store in bytes, for processors that lay their entries out themselves and would otherwise

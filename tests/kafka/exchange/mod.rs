@@ -18,6 +18,7 @@ mod commit_steps;
 mod crashes;
 mod first_steps;
 mod full_disk;
+mod http_orders;
 mod idle;
 mod monitoring;
 mod operations;

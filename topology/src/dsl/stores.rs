@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dsl::windows::millis;
+use crate::dsl::windowed::segment_ms;
+use crate::dsl::windows::{EmitStrategy, millis};
 use crate::graph::Store;
 use crate::serde::Serde;
 use crate::store::spec::{StoreKind, StoreSpec};
@@ -79,6 +80,69 @@ impl Stores {
         history: Duration,
     ) -> Store {
         let kind = StoreKind::Versioned { history_ms: millis(history) };
+        Store::new(StoreSpec::new(name, kind), Arc::new(key), Arc::new(value))
+    }
+
+    /// A persistent window store with a changelog: a value by key and window start. What started
+    /// longer than `retention` before the latest start put is dropped, from the changelog as well.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidemill_topology::prelude::*;
+    ///
+    /// /// Forwards a key once an hour at most.
+    /// struct OnceAnHour {
+    ///     seen: Option<WindowHandle<String, i64>>,
+    /// }
+    ///
+    /// const HOUR: Duration = Duration::from_secs(3_600);
+    ///
+    /// impl Processor<String, i64> for OnceAnHour {
+    ///     type KeyOut = String;
+    ///     type ValueOut = i64;
+    ///
+    ///     fn init(&mut self, ctx: &mut ProcessorContext<'_, '_, String, i64>) -> Result {
+    ///         self.seen = Some(ctx.window("seen")?);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn process(
+    ///         &mut self,
+    ///         record: Record<'_, String, i64>,
+    ///         ctx: &mut ProcessorContext<'_, '_, String, i64>,
+    ///     ) -> Result {
+    ///         let Some(handle) = &mut self.seen else { return Ok(()) };
+    ///         let hour = record.timestamp.millis() / 3_600_000 * 3_600_000;
+    ///         let mut seen = ctx.windows(handle);
+    ///         if seen.get(record.key, Timestamp::new(hour))?.is_some() {
+    ///             return Ok(());
+    ///         }
+    ///         seen.put(record.key, Timestamp::new(hour), Some(record.value), record.timestamp)?;
+    ///         ctx.forward(record)
+    ///     }
+    /// }
+    ///
+    /// let builder = StreamsBuilder::new();
+    /// builder.add_state_store(Stores::window("seen", Utf8, I64, HOUR, 2 * HOUR));
+    /// builder
+    ///     .stream("events", Consumed::with(Utf8, I64))
+    ///     .process(|| OnceAnHour { seen: None }, &["seen"])
+    ///     .to("hourly", Produced::with(Utf8, I64));
+    /// builder.build().unwrap();
+    /// ```
+    pub fn window<K: 'static, V: 'static>(
+        name: impl Into<String>,
+        key: impl Serde<K>,
+        value: impl Serde<V>,
+        window: Duration,
+        retention: Duration,
+    ) -> Store {
+        let retention_ms = millis(retention);
+        let kind = StoreKind::TimestampedWindow {
+            window_ms: millis(window),
+            retention_ms,
+            segment_ms: segment_ms(EmitStrategy::OnWindowUpdate, retention_ms, 0),
+        };
         Store::new(StoreSpec::new(name, kind), Arc::new(key), Arc::new(value))
     }
 }

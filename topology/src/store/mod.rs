@@ -25,3 +25,4 @@ pub use global::GlobalHandle;
 pub use key_value::{KeyValue, KeyValueHandle, Timestamped, TimestampedHandle, ValueAndTimestamp};
 pub use spec::{StoreKind, StoreSpec};
 pub use versioned::{Version, VersionPut, VersionedHandle, Versions};
+pub use window::{WindowHandle, Windows};

@@ -32,19 +32,21 @@ impl<K: 'static, V: 'static> WindowHandle<K, V> {
     /// # Errors
     /// When the task has no such store, or it is of another kind or other types.
     pub fn bind(wiring: &mut Wiring<'_>, name: &str) -> Result<Self> {
-        let StoreKind::TimestampedWindow { retention_ms, segment_ms, .. } =
-            wiring.store_spec(name)?.kind
-        else {
+        let kind = wiring.store_spec(name)?.kind;
+        let entries = wiring.timestamped(name)?;
+        Self::new(entries, kind, wiring.store_time(name)?)
+    }
+
+    pub(crate) fn new(
+        entries: TimestampedHandle<K, V>,
+        kind: StoreKind,
+        observed: TimeSlot,
+    ) -> Result<Self> {
+        let StoreKind::TimestampedWindow { retention_ms, segment_ms, .. } = kind else {
+            let name = &entries.0.name;
             return Err(Error::wiring(format!("store {name} is no timestamped window store")));
         };
-        Ok(Self {
-            entries: wiring.timestamped(name)?,
-            retention_ms,
-            segment_ms,
-            observed: wiring.store_time(name)?,
-            first_live: 0,
-            key: Vec::new(),
-        })
+        Ok(Self { entries, retention_ms, segment_ms, observed, first_live: 0, key: Vec::new() })
     }
 
     /// The store's keys and values as bytes.
@@ -203,6 +205,62 @@ impl<K: 'static, V: 'static> WindowHandle<K, V> {
             }
         }
         Ok(())
+    }
+}
+
+/// A window store for the length of one call into a processor; see
+/// [`ProcessorContext::windows`](crate::processor::ProcessorContext::windows).
+pub struct Windows<'s, 't, K, V> {
+    pub(crate) handle: &'s mut WindowHandle<K, V>,
+    pub(crate) ctx: &'s mut Context<'t>,
+}
+
+impl<K: 'static, V: 'static> Windows<'_, '_, K, V> {
+    fn key(&self, key: &K) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.handle.handle().write_key(key, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The value of a key's window, by its start; none if retention does not cover it any more.
+    ///
+    /// # Errors
+    /// When the key has no bytes, or the store cannot be read.
+    pub fn get(&mut self, key: &K, start: Timestamp) -> Result<Option<ValueAndTimestamp<V>>> {
+        let key = self.key(key)?;
+        self.handle.get(&key, start, self.ctx)
+    }
+
+    /// Puts a key's window, and drops what retention does not cover any more. A window that it
+    /// does not cover is refused and counted. `timestamp` is when the value became so.
+    ///
+    /// # Errors
+    /// When the key or value has no bytes, or the store cannot be written.
+    pub fn put(
+        &mut self,
+        key: &K,
+        start: Timestamp,
+        value: Option<&V>,
+        timestamp: Timestamp,
+    ) -> Result {
+        let key = self.key(key)?;
+        self.handle.put(&key, start, value, timestamp, self.ctx)
+    }
+
+    /// Visits a key's windows whose start lies in `from..=to`, in order of their start.
+    ///
+    /// # Errors
+    /// When the key has no bytes, the store cannot be read, or what `visit` returned.
+    pub fn fetch(
+        &mut self,
+        key: &K,
+        from: Timestamp,
+        to: Timestamp,
+        order: Order,
+        visit: &mut dyn FnMut(Timestamp, ValueAndTimestamp<V>) -> Result<ControlFlow<()>>,
+    ) -> Result {
+        let key = self.key(key)?;
+        self.handle.fetch(&key, from, to, order, self.ctx, visit)
     }
 }
 
