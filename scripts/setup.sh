@@ -2,7 +2,8 @@
 # Installs the system packages that are missing; does nothing where all are there.
 #   setup.sh build    what compiling Tidemill takes: a C++ compiler, libclang, zlib, OpenSSL
 #   setup.sh test     the same and Java 17, Maven and Python 3, for the tests with a real Kafka;
-#                     Prometheus and Node, for those of metrics, rules and dashboards
+#                     Prometheus and Node, for those of metrics, rules and dashboards; Chromium, for
+#                     those of the page
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
@@ -32,6 +33,7 @@ missing_packages() {
   has_command python3 || echo python3
   { has_command prometheus && has_command promtool; } || echo prometheus
   { has_command node && has_command npm; } || printf '%s\n' nodejs npm
+  has_command chromium || echo chromium
   python3 -c 'import ensurepip' > /dev/null 2>&1 || echo python3-venv
 }
 

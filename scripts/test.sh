@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and runs every test, goes on after a failure, and ends with a summary.
-#   test.sh [STAGE ...]     only these stages: units docs it goldens kafka chaos deploy
+#   test.sh [STAGE ...]     only these stages: units docs it goldens kafka chaos page deploy
 # REQUIRE_DATA=1 makes the absence of the NASDAQ data a failure (see tests/support/data.rs).
 set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -56,12 +56,16 @@ run() {
       ;;
     # A minute of faults; `make chaos` runs the same script for five.
     chaos) stage chaos test_of --test chaos ;;
+    page)
+      npm ci --prefix tests/page --no-audit --no-fund --loglevel=error > /dev/null
+      stage page node tests/page/page.mjs "$CARGO_TARGET_DIR/release/tidemill" "$CARGO_TARGET_DIR/page"
+      ;;
     deploy) stage deploy scripts/check-deploy.sh ;;
     *) echo "test.sh: unknown stage $1" >&2; exit 2 ;;
   esac
 }
 
-[ $# -gt 0 ] || set -- units docs it goldens kafka chaos deploy
+[ $# -gt 0 ] || set -- units docs it goldens kafka chaos page deploy
 # All programs are built before the first runs: a test that does not compile is seen at once.
 test_of --no-run || { echo "test.sh: the tests do not build" >&2; exit 1; }
 for name in "$@"; do run "$name"; done
