@@ -111,8 +111,8 @@ fn run_demo(
     output::write(WELCOME)?;
     if let Some(address) = instance.address() {
         output::write(&format!(
-            "Metrics: http://{address}/metrics  Tasks: http://{address}/tasks  \
-             A book: http://{address}/books/asset1\n"
+            "Watch it at http://{address}/  Metrics: http://{address}/metrics  \
+             Orders: POST http://{address}/orders\n"
         ))?;
     }
     let metrics = Arc::clone(instance.metrics());
