@@ -20,10 +20,10 @@ use crate::status::{
 };
 
 /// An instance that answers from constants.
-struct Instance {
-    ready: bool,
+pub(super) struct Instance {
+    pub(super) ready: bool,
     /// How long a book takes.
-    delay: Duration,
+    pub(super) delay: Duration,
 }
 
 impl Introspect for Instance {
@@ -368,4 +368,26 @@ async fn a_client_that_does_not_read_is_let_go_and_gives_its_place_back() {
     assert_eq!(refused, NotTaken::Behind);
     drop(sink);
     assert_eq!(get(&server, "/healthz").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn one_who_watches_gets_a_snapshot_and_then_what_changes() {
+    let server = start("").await;
+    let mut stream = open(&server, "/events").await;
+    let mut seen = String::new();
+    while !seen.contains("event: patch") {
+        let mut piece = [0; 4096];
+        let read = stream.read(&mut piece).await.unwrap();
+        assert!(read > 0, "the stream ended: {seen}");
+        seen.push_str(std::str::from_utf8(&piece[..read]).unwrap());
+    }
+    let data = |event: &str| -> Value {
+        let block = seen.split("event: ").find(|block| block.starts_with(event)).unwrap();
+        let line = block.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+        serde_json::from_str(line).unwrap()
+    };
+    assert_eq!(data("snapshot")["instance"]["instance_id"], "one");
+    let patch = data("patch");
+    assert!(patch["time_ms"].is_u64() && patch.get("instance").is_none(), "{patch}");
+    server.stop().await;
 }

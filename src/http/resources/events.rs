@@ -159,3 +159,73 @@ impl Inner {
         (sequence + 1 >= oldest).then(|| missed.map(|(_, patch)| patch.clone()).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::http::tests::Instance;
+
+    use super::*;
+
+    const INSTANCE: Instance = Instance { ready: true, delay: Duration::ZERO };
+
+    /// Looks until something has changed: the time does.
+    fn next_patch(inner: &mut Inner) -> Bytes {
+        loop {
+            if let Some(patch) = inner.look(&INSTANCE) {
+                return patch;
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_that_comes_back_gets_what_it_missed_and_nothing_else() {
+        let events = Events::new();
+        let mut inner = events.inner();
+        let patches: Vec<Bytes> = (0..5).map(|_| next_patch(&mut inner)).collect();
+        let id = |sequence: u64| format!("{}-{sequence}", inner.epoch);
+        assert_eq!(inner.after(&id(3)), Some(patches[3..].to_vec()));
+        assert_eq!(inner.after(&id(5)), Some(Vec::new()));
+        assert_eq!(inner.after(&id(6)), None, "an event that was never sent");
+        assert_eq!(inner.after("1-3"), None, "an event of another server");
+        assert_eq!(inner.after("soon"), None);
+    }
+
+    #[test]
+    fn a_client_that_was_away_for_too_long_gets_a_snapshot() {
+        let events = Events::new();
+        let mut inner = events.inner();
+        (0..KEPT + 2).for_each(|_| drop(next_patch(&mut inner)));
+        let id = |sequence: u64| format!("{}-{sequence}", inner.epoch);
+        assert_eq!(inner.after(&id(1)), None);
+        assert_eq!(inner.after(&id(2)).map(|missed| missed.len()), Some(KEPT));
+        let snapshot = String::from_utf8(inner.snapshot().to_vec()).unwrap();
+        assert!(snapshot.contains("event: snapshot\ndata: {"), "{snapshot}");
+        assert!(snapshot.contains(&format!("id: {}", id(KEPT as u64 + 2))), "{snapshot}");
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_let_go_and_holds_up_nobody() {
+        let events = Events::new();
+        let (deaf, _answer) = EventSink::open(AHEAD);
+        let (gone, _) = EventSink::open(AHEAD);
+        {
+            let mut inner = events.inner();
+            inner.clients = vec![deaf, gone];
+            inner.last_needed = Some(Instant::now());
+        }
+        events.tell(&INSTANCE);
+        assert_eq!(events.inner().clients.len(), 1, "the one that is gone");
+        for _ in 0..=AHEAD {
+            events.tell(&INSTANCE);
+        }
+        assert_eq!(events.inner().clients.len(), 0);
+    }
+
+    #[test]
+    fn nobody_looks_while_nobody_wants_to_know() {
+        let events = Events::new();
+        assert!(!events.needed());
+        events.tell(&INSTANCE);
+        assert_eq!(events.inner().sequence, 0);
+    }
+}
