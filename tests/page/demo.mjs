@@ -15,10 +15,11 @@ export class Demo {
     process.on('exit', () => child.kill('SIGKILL'));
   }
 
-  /** Starts it on that port, or a free one, and waits until it serves. */
-  static start(program, more = [], port = 0) {
-    const settings = ['demo', '--rate', '400', '--assets', '4', '--set', `http.listen=127.0.0.1:${port}`, ...more];
-    const child = spawn(program, settings, { stdio: ['ignore', 'pipe', 'pipe'] });
+  /** Starts it on that port, or a free one, with that token if one is given; waits until it serves. */
+  static start(program, { port = 0, token } = {}) {
+    const settings = ['demo', '--rate', '400', '--assets', '4', '--set', `http.listen=127.0.0.1:${port}`];
+    const env = token === undefined ? process.env : { ...process.env, TIDEMILL_HTTP_TOKEN: token };
+    const child = spawn(program, settings, { env, stdio: ['ignore', 'pipe', 'pipe'] });
     return new Promise((resolve, reject) => {
       let log = '';
       const give = (error) => reject(new Error(`${program} ${settings.join(' ')}: ${error}\n${log}`));

@@ -176,7 +176,7 @@ const tests = {
     }
   },
 
-  async 'a hundred tasks cost little'(demo) {
+  async 'a hundred tasks have a row each, of which only changes are written'(demo) {
     const task = (at, tick) => ({ state: 'running', thread: 'stream-1', restored: 0, remaining: 0, lag: (at * tick) % 90, rate: 100 + ((at + tick) % 7), stream_time_ms: 1 });
     const tasks = (tick) => Object.fromEntries(Array.from({ length: 100 }, (_, at) => [`0_${at}`, task(at, tick)]));
     const ticks = 30;
@@ -193,6 +193,18 @@ const tests = {
     });
     await page.locator('#tasks tbody tr').nth(99).waitFor();
     assert.equal(await page.locator('#tasks tbody tr').count(), 100);
+    // A row whose task is as it was is left alone.
+    const touched = await page.evaluate(async ([before, after]) => {
+      const { showTasks } = await import('/page/tasks.js');
+      showTasks(before);
+      const observer = new MutationObserver(() => {});
+      observer.observe(document.getElementById('tasks'), { subtree: true, childList: true, characterData: true, attributes: true });
+      showTasks(structuredClone(before));
+      showTasks(after);
+      const rows = observer.takeRecords().map(({ target }) => (target.closest ? target : target.parentElement).closest('tr'));
+      return [...new Set(rows.map((row) => row.cells[0].textContent))];
+    }, [tasks(1), { ...tasks(1), '0_42': task(42, 2) }]);
+    assert.deepEqual(touched, ['0_42']);
     // What one patch of every task costs, by the browser's own account.
     const cost = await page.evaluate(async ([first, then]) => {
       const { showTasks } = await import('/page/tasks.js');
@@ -208,7 +220,7 @@ const tests = {
   },
 
   async 'the page asks for the token where there is one'() {
-    const guarded = await Demo.start(program, ['--set', 'http.token=open sesame']);
+    const guarded = await Demo.start(program, { token: 'open sesame' });
     try {
       const { page, close } = await open(guarded);
       await page.locator('#token-dialog').waitFor();
@@ -237,7 +249,7 @@ const tests = {
     const port = demo.port;
     await demo.stop();
     await page.locator('#state', { hasText: 'reconnecting' }).waitFor();
-    demo = await Demo.start(program, [], port);
+    demo = await Demo.start(program, { port });
     try {
       await running(page);
       const rate = await text(page, '#throughput');
