@@ -6,6 +6,7 @@ use tidemill::config::Config;
 use tidemill::exchange::{MetricsSlot, exchange_topology};
 use tidemill::kafka::{Admin, Cluster, Librdkafka};
 use tidemill::operations::{Footprint, OperationError};
+use tidemill::runtime::optimized;
 use tidemill::runtime::streams::properties;
 
 use super::failure::Failure;
@@ -63,6 +64,7 @@ impl Application {
     /// When an input is missing, or the cluster does not answer.
     pub fn footprint(&self) -> Result<Footprint, Failure> {
         let topology = exchange_topology(&self.config.exchange, &MetricsSlot::default())
+            .and_then(|topology| optimized(topology, &self.config))
             .map_err(Failure::failed)?;
         Ok(Footprint::find(&self.admin, &topology, &self.config.application_id)?)
     }

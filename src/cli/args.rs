@@ -97,6 +97,9 @@ pub struct DemoArgs {
     /// Seed of the generated orders; the same seed gives the same orders
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// Print the summary as JSON, and nothing else on standard output
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Run the exchange on a Kafka cluster.
@@ -224,6 +227,9 @@ pub enum ConfigCommand {
         /// Only keys that contain this text
         #[arg(value_name = "TEXT")]
         filter: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 

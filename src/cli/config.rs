@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use tidemill::config::key::Key;
 use tidemill::config::{Config, Origin, Settings, manual, table};
 
 use super::args::{ConfigArgs, ConfigCommand};
@@ -16,7 +17,7 @@ use super::sources::Sources;
 pub fn config(sources: &Sources, args: &ConfigArgs) -> Result<(), Failure> {
     match &args.command {
         ConfigCommand::Check { json, changed } => check(sources, *json, *changed),
-        ConfigCommand::Keys { filter } => keys(filter.as_deref().unwrap_or_default()),
+        ConfigCommand::Keys { filter, json } => keys(filter.as_deref().unwrap_or_default(), *json),
     }
 }
 
@@ -58,13 +59,17 @@ fn as_json(settings: &Settings, wanted: impl Fn(&Origin) -> bool) -> String {
     format!("{:#}\n", serde_json::Value::Object(values))
 }
 
-fn keys(filter: &str) -> Result<(), Failure> {
-    let wanted = table::keys().filter(|key| key.name.contains(filter));
-    let text: Vec<String> = wanted.map(manual::plain).collect();
-    if text.is_empty() {
+fn keys(filter: &str, json: bool) -> Result<(), Failure> {
+    let wanted: Vec<&Key> = table::keys().filter(|key| key.name.contains(filter)).collect();
+    if wanted.is_empty() {
         return Err(Failure::Failed(format!(
             "no key contains {filter:?}; `tidemill config keys` lists all"
         )));
     }
+    if json {
+        let keys: Vec<_> = wanted.into_iter().map(manual::json).collect();
+        return output::json(&keys);
+    }
+    let text: Vec<String> = wanted.into_iter().map(manual::plain).collect();
     output::write(&text.join("\n"))
 }

@@ -108,12 +108,14 @@ fn run_demo(
 ) -> Result<(), Failure> {
     let cluster = DemoCluster::new(properties(config)).map_err(Failure::failed)?;
     let instance = Instance::start(cluster, config, runtime)?;
-    output::write(WELCOME)?;
-    if let Some(address) = instance.address() {
-        output::write(&format!(
-            "Watch it at http://{address}/  Metrics: http://{address}/metrics  \
-             Orders: POST http://{address}/orders\n"
-        ))?;
+    if !args.json {
+        output::write(WELCOME)?;
+        if let Some(address) = instance.address() {
+            output::write(&format!(
+                "Watch it at http://{address}/  Metrics: http://{address}/metrics  \
+                 Orders: POST http://{address}/orders\n"
+            ))?;
+        }
     }
     let metrics = Arc::clone(instance.metrics());
     let sender = Sender::start(config, args)?;
@@ -138,7 +140,11 @@ fn run_demo(
     ran?;
     let sent = sent?;
     let seconds = started.elapsed().as_secs_f64();
-    output::write(&summary(sent, seconds, &metrics))?;
+    if args.json {
+        output::json(&summary_json(sent, seconds, &metrics))?;
+    } else {
+        output::write(&summary(sent, seconds, &metrics))?;
+    }
     if metrics.trades() == 0 {
         return Err(Failure::Failed(format!(
             "no trade was made of {sent} orders; run it longer (--seconds), and if that does not \
@@ -164,6 +170,15 @@ fn summary(sent: u64, seconds: f64, metrics: &ExchangeMetrics) -> String {
          Orders by outcome: {}.\n",
         by_outcome.join(", ")
     )
+}
+
+fn summary_json(sent: u64, seconds: f64, metrics: &ExchangeMetrics) -> serde_json::Value {
+    serde_json::json!({
+        "seconds": seconds,
+        "orders_sent": sent,
+        "orders_by_outcome": metrics.outcomes(),
+        "trades": metrics.trades(),
+    })
 }
 
 /// Sends generated orders from a thread of its own.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::Value;
-use tidemill::operations::description::Description;
+use tidemill::operations::description::{Description, instance_hosts};
 
 use super::application::Application;
 use super::failure::Failure;
@@ -23,12 +23,13 @@ use super::text_table::TextTable;
 pub fn describe(sources: &Sources, args: &DescribeArgs) -> Result<(), Failure> {
     let application = Application::open(sources, "describe", &args.application, &[])?;
     let description = Description::make(&application.admin, &application.footprint()?)?;
-    let http = &application.config.http;
-    let mut addresses = args.instance.clone();
-    if addresses.is_empty() {
-        // A port that the system chose is not known here.
-        addresses.extend(http.listen.filter(|at| at.port() != 0).map(|at| at.to_string()));
-    }
+    let Application { config, cluster, admin } = &application;
+    let http = &config.http;
+    let addresses = if args.instance.is_empty() {
+        instance_hosts(cluster, admin, &config.application_id)?.into_values().collect()
+    } else {
+        args.instance.clone()
+    };
     let instances: BTreeMap<String, Instance> = addresses
         .into_iter()
         .map(|address| {

@@ -1,6 +1,6 @@
 //! What can go wrong in a command, and the exit code it gives.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use tidemill::config::ConfigError;
@@ -72,7 +72,8 @@ impl Failure {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => {
                 return ExitCode::SUCCESS;
             }
-            other => eprintln!("tidemill: {other}"),
+            // Standard error may be closed as well; the exit code still says that it failed.
+            other => drop(writeln!(io::stderr(), "tidemill: {other}")),
         }
         match self {
             Self::Config(_) | Self::Setting { .. } => ExitCode::from(2),

@@ -199,19 +199,18 @@ pub struct DlqReplayArgs {
 
 /// Describe an application: members, tasks, positions, lag, stores.
 ///
-/// Asks the cluster, and each instance whose HTTP address is given or configured.
+/// Asks the cluster, and over HTTP the instances that have told it where they are.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     tidemill describe --config tidemill.toml\n  \
-    tidemill describe --instance 10.0.0.1:9464 --instance 10.0.0.2:9464 --json")]
+    tidemill describe --bootstrap-servers kafka:9092 --application-id exchange --json")]
 pub struct DescribeArgs {
     /// The application.
     #[command(flatten)]
     pub application: ApplicationArgs,
-    /// Also ask the instance that serves HTTP at this address; may be repeated
+    /// Ask the instance that serves HTTP at this address, and no others; may be repeated
     ///
-    /// Without it, the instance at `http.listen` of the configuration is asked. The token is that
-    /// of `http.token`.
+    /// The token is that of `http.token`.
     #[arg(long, value_name = "HOST:PORT")]
     pub instance: Vec<String>,
     /// Print JSON

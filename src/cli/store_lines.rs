@@ -60,13 +60,12 @@ pub fn export(sources: &Sources, args: &ExportArgs) -> Result<(), Failure> {
     };
     out.flush().map_err(Failure::io("write the entries"))?;
     drop(progress);
-    // Standard output has the entries.
-    if args.json {
-        eprintln!("{}", json!({ "store": args.store, "entries": entries }));
-    } else {
-        eprintln!("{entries} entries of store {}", args.store);
-    }
-    Ok(())
+    // Standard output may have the entries.
+    let summary = match args.json {
+        true => json!({ "store": args.store, "entries": entries }).to_string(),
+        false => format!("{entries} entries of store {}", args.store),
+    };
+    writeln!(io::stderr(), "{summary}").map_err(Failure::io("write to standard error"))
 }
 
 /// Imports a file into a store.

@@ -34,6 +34,19 @@ pub fn plain(key: &Key) -> String {
     )
 }
 
+/// One key for a program: what [`plain`] says, by field.
+#[must_use]
+pub fn json(key: &Key) -> serde_json::Value {
+    serde_json::json!({
+        "key": key.name,
+        "meaning": key.meaning,
+        "default": default_text(key),
+        "expects": key.kind.expected(),
+        "environment": key.variable(),
+        "secret": key.secret,
+    })
+}
+
 fn write_section(page: &mut String, section: &Section) {
     let _ = write!(page, "\n## {}\n\n{}\n", section.title, section.about);
     for key in section.keys {

@@ -1,13 +1,21 @@
 //! [`Description`]: an application as its cluster sees it: group, members, tasks, positions, lag.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tidemill_topology::graph::TaskId;
 
+use super::committed_range::RangeReader;
 use super::error::OperationError;
 use super::footprint::{Footprint, TIMEOUT};
-use crate::kafka::{Admin, GroupMember, Isolation, OffsetSpec, TopicPartition};
+use crate::kafka::{Admin, Cluster, GroupMember, Isolation, Message, OffsetSpec, TopicPartition};
+use crate::runtime::membership::MemberRecord;
+
+/// An instance that has said nothing for so long is taken for dead: many times the interval at
+/// which it gives a sign of life, since its clock may differ from ours.
+const SILENT_MS: i64 = 60_000;
 
 /// An application.
 #[derive(Debug, Serialize)]
@@ -138,6 +146,41 @@ impl Description {
             tasks,
         })
     }
+}
+
+/// Where the instances that live serve HTTP, by their ids, as they tell each other.
+///
+/// # Errors
+/// When the cluster does not answer.
+pub fn instance_hosts<C: Cluster>(
+    cluster: &C,
+    admin: &C::Admin,
+    application_id: &str,
+) -> Result<BTreeMap<String, String>, OperationError> {
+    let topic = format!("{application_id}-members");
+    let mut hosts = BTreeMap::new();
+    if admin.describe_topics(&[&topic], TIMEOUT)?.iter().all(Option::is_none) {
+        return Ok(hosts);
+    }
+    let mut reader = RangeReader::open(cluster, application_id)?;
+    let ranges = reader.ranges(&[TopicPartition::new(topic, 0)])?;
+    reader.read(&ranges, |_, message| {
+        let id = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
+        // The last record of an instance counts; a deletion, or one of another form, has no host.
+        let record = message.value().and_then(|value| MemberRecord::from_json(value).ok());
+        let silent_since = now_ms() - SILENT_MS;
+        match record.filter(|record| record.heartbeat_ms > silent_since) {
+            Some(MemberRecord { host: Some(host), .. }) => hosts.insert(id, host),
+            _ => hosts.remove(&id),
+        };
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(hosts)
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn name(member: &GroupMember) -> &str {

@@ -21,7 +21,7 @@ pub enum OperationError {
     #[error("state: {0}")]
     State(#[from] StateError),
     /// An input of the topology does not exist.
-    #[error("{0}; create the topic, or correct its name in the configuration")]
+    #[error(transparent)]
     Inputs(#[from] PartitionError),
     /// A store cannot be read.
     #[error("store: {0}")]

@@ -236,7 +236,12 @@ fn a_description_tells_members_tasks_and_lag_with_and_without_an_instance() {
     let mut instance = market.start_ready("one", &[]);
     market.wait_processed();
     let address = instance.address();
-    let described = run_json(&market, &["describe", "--json", "--instance", &address]);
+    // The instance says where it is a moment after it serves.
+    let described = wait_for("the instance to be known", LIMIT, || {
+        let described = run_json(&market, &["describe", "--json"]);
+        described["instances"].get(&address)?;
+        Some(described)
+    });
     assert_eq!(described["members"].as_array().map(Vec::len), Some(1), "{described}");
     let mut tasks: Vec<String> = Vec::new();
     for task in described["tasks"].as_array().expect("a list of tasks") {
