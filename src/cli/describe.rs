@@ -64,7 +64,7 @@ enum Instance {
 fn as_text(description: &Description, instances: &BTreeMap<String, Instance>) -> String {
     let Description { application_id, cluster_id, members, tasks, lag } = description;
     let mut text = format!(
-        "application {application_id} on cluster {cluster_id}: {} members, {} tasks, lag {lag}\n\n",
+        "application {application_id} on cluster {cluster_id}; members: {}, tasks: {}, lag: {lag}\n\n",
         members.len(),
         tasks.len()
     );

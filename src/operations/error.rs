@@ -130,7 +130,7 @@ fn named(members: &[GroupMember]) -> String {
         .iter()
         .map(|member| {
             let id = member.group_instance_id.as_deref().unwrap_or(&member.client_id);
-            format!("{id} at {}", member.host)
+            format!("{id} at {}", member.host.trim_start_matches('/'))
         })
         .collect();
     names.join(", ")
@@ -153,6 +153,6 @@ mod tests {
             OperationError::ActiveMembers { group: "exchange".to_owned(), members: vec![member] };
         let text = error.to_string();
         assert!(text.starts_with("1 member is active in group exchange"), "{text}");
-        assert!(text.contains("one-0 at /10.0.0.1"), "{text}");
+        assert!(text.contains("one-0 at 10.0.0.1"), "{text}");
     }
 }
