@@ -167,6 +167,19 @@ pub struct InstanceStatus {
     pub threads: BTreeMap<String, String>,
     /// Its tasks, in the order of their ids.
     pub tasks: Vec<TaskStatus>,
+    /// Its copies of other instances' tasks, in the order of their ids.
+    pub standbys: Vec<StandbyStatus>,
+}
+
+/// A copy of the state of a task that another instance runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StandbyStatus {
+    /// The task.
+    pub id: String,
+    /// Sum of its positions in the task's changelogs.
+    pub position: i64,
+    /// Records of those changelogs yet to be read; `None` while it is not known.
+    pub lag: Option<u64>,
 }
 
 /// What an instance has counted since it started: who looks twice has rates.

@@ -244,7 +244,26 @@ static STATE: &[Key] = &[
         "standby.replicas",
         Count(0, 16),
         Value("0"),
-        "Copies of each task's state kept warm on other instances.",
+        "Copies of each task's state kept warm on other instances, so that a takeover reads only \
+         the end of its changelogs. Each copy costs its instance the disk of the state and the \
+         reading of every change. With copies, an instance that takes a dead one's tasks over also \
+         ends the transactions that the dead one left open.",
+    ),
+    key(
+        "acceptable.recovery.lag",
+        Count(0, i64::MAX),
+        Value("10000"),
+        "Records by which a copy may lag behind its changelogs and still count as warm. A copy \
+         that is to move to another instance stays until the new one is.",
+    ),
+    key(
+        "join.when.warm",
+        Switch,
+        Value("false"),
+        "With `standby.replicas`: an instance that is new to the group first copies the state of \
+         all tasks that others run, and joins when the copies are warm. The tasks that it is given \
+         then stop for no longer than a rebalance takes. It needs disk for all of the state until \
+         it has joined.",
     ),
     key(
         "changelog.out.of.range",

@@ -94,6 +94,10 @@ pub struct StateConfig {
     pub flush_interval: Duration,
     /// `state.cleanup.delay.ms`.
     pub cleanup_delay: Duration,
+    /// `acceptable.recovery.lag`, in records.
+    pub acceptable_recovery_lag: u64,
+    /// `join.when.warm`.
+    pub join_when_warm: bool,
     /// `standby.replicas`.
     pub standby_replicas: usize,
     /// `changelog.out.of.range`.
@@ -346,6 +350,11 @@ impl Config {
             let rule = format!("must be at least session.timeout.ms, which is {session_ms}");
             read.contradiction("max.poll.interval.ms", rule);
         }
+        if self.state.join_when_warm && self.state.standby_replicas == 0 {
+            let rule = "needs standby.replicas of at least 1, for an instance without copies \
+                        never becomes warm";
+            read.contradiction("join.when.warm", rule.to_owned());
+        }
         let remote = self.http.listen.is_some_and(|address| !address.ip().is_loopback());
         if remote && !self.http.allow_remote {
             let rule = "only a loopback address is served unless http.allow.remote = true \
@@ -400,6 +409,8 @@ impl StateConfig {
             flush_bytes: read.number("state.flush.bytes"),
             flush_interval: read.duration("state.flush.interval.ms"),
             cleanup_delay: read.duration("state.cleanup.delay.ms"),
+            acceptable_recovery_lag: read.number("acceptable.recovery.lag"),
+            join_when_warm: read.switch("join.when.warm"),
             standby_replicas: read.number("standby.replicas"),
             changelog_out_of_range: read
                 .parsed("changelog.out.of.range", ChangelogOutOfRange::from_word),
@@ -568,6 +579,9 @@ mod tests {
         let error = config("http.listen = '0.0.0.0:9464'").unwrap_err();
         assert!(error.contains("http.allow.remote = true"), "{error}");
         assert!(config("http.listen = '0.0.0.0:9464'\nhttp.allow.remote = true").is_ok());
+        let error = config("join.when.warm = true").unwrap_err();
+        assert!(error.contains("standby.replicas"), "{error}");
+        assert!(config("join.when.warm = true\nstandby.replicas = 1").is_ok());
         assert!(config("http.listen = 'off'").unwrap().http.listen.is_none());
     }
 

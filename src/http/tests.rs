@@ -37,6 +37,7 @@ impl Introspect for Instance {
             ready: self.ready,
             reason: if self.ready { String::new() } else { "task 0_1 is restoring".into() },
             threads: [("stream-1".into(), "running".into())].into(),
+            standbys: Vec::new(),
             tasks: Vec::new(),
         }
     }

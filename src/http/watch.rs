@@ -172,6 +172,7 @@ mod tests {
             ready: true,
             reason: String::new(),
             threads: [("stream-1".into(), "running".into())].into(),
+            standbys: Vec::new(),
             tasks: vec![TaskStatus {
                 id: "0_0".into(),
                 state: TaskState::Running,

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::error::RuntimeError;
 use super::global::GlobalStores;
-use super::instance::{Instance, Worker};
+use super::instance::{Instance, Standbys, Worker};
 use super::observe::Phase;
 use super::plan::Plan;
+use super::restore::Work;
 use crate::kafka::{Cluster, KafkaError, Waker};
 
 /// How often the control thread looks after memory and old state.
@@ -123,6 +124,14 @@ pub(super) struct Control<C> {
     links: Arc<Links>,
 }
 
+/// What every stream thread is given.
+struct Given {
+    plan: Arc<Plan>,
+    globals: GlobalStores,
+    /// Where copies of other instances' tasks are taken from.
+    copies: Option<Sender<Work>>,
+}
+
 type ThreadJoin = (String, JoinHandle<Result<(), RuntimeError>>);
 
 impl<C: Cluster> Control<C> {
@@ -164,6 +173,23 @@ impl<C: Cluster> Control<C> {
         })
     }
 
+    /// Starts the thread that keeps copies, if there is to be one; where they are taken from.
+    fn start_standbys(
+        &self,
+        plan: &Arc<Plan>,
+        threads: &mut Vec<ThreadJoin>,
+    ) -> Result<Option<Sender<Work>>, RuntimeError> {
+        let Some(standbys) = self.instance.standbys(plan)? else { return Ok(None) };
+        let Standbys { updater, copies } = standbys;
+        let name = "standby".to_owned();
+        let run = move || {
+            updater.run();
+            Ok(())
+        };
+        threads.push((name.clone(), spawn(name, run)?));
+        Ok(Some(copies))
+    }
+
     fn run_threads(&self, plan: &Arc<Plan>) -> Result<(), RuntimeError> {
         let instance = &self.instance;
         instance.shared().stores().set_plan(plan);
@@ -180,23 +206,25 @@ impl<C: Cluster> Control<C> {
             let name = "global".to_owned();
             threads.push((name.clone(), spawn(name, move || updater.run(&stop))?));
         }
+        let warms_up = instance.warms_up()?;
+        let copies = self.start_standbys(plan, &mut threads)?;
+        if warms_up {
+            instance.wait_until_warm(plan);
+        }
+        let given = Given { plan: Arc::clone(plan), globals, copies };
         for number in 0..instance.config().runtime.threads {
-            threads.push(self.start_thread(number, plan, globals.clone())?);
+            threads.push(self.start_thread(number, &given)?);
         }
         if !instance.is_stopping() {
             instance.shared().set_phase(Phase::Running);
         }
         instance.shared().client().set_threads(threads.len());
-        self.watch(threads, plan, &globals)
+        self.watch(threads, &given)
     }
 
-    fn start_thread(
-        &self,
-        number: usize,
-        plan: &Arc<Plan>,
-        globals: GlobalStores,
-    ) -> Result<ThreadJoin, RuntimeError> {
-        let worker = self.instance.worker(number, plan, globals)?;
+    fn start_thread(&self, number: usize, given: &Given) -> Result<ThreadJoin, RuntimeError> {
+        let Given { plan, globals, copies } = given;
+        let worker = self.instance.worker(number, plan, globals.clone(), copies.clone())?;
         let Worker { name, thread, updater, removed, waker } = worker;
         spawn(format!("restore-{number}"), move || updater.run())?;
         let wake = Box::new(move || waker.wake());
@@ -228,12 +256,7 @@ impl<C: Cluster> Control<C> {
     }
 
     /// Waits for the threads; when one fails, the others are told to stop.
-    fn watch(
-        &self,
-        mut threads: Vec<ThreadJoin>,
-        plan: &Arc<Plan>,
-        globals: &GlobalStores,
-    ) -> Result<(), RuntimeError> {
+    fn watch(&self, mut threads: Vec<ThreadJoin>, given: &Given) -> Result<(), RuntimeError> {
         let mut result = Ok(());
         let mut looked: Option<Instant> = None;
         let mut leaving: Vec<(String, Sender<String>)> = Vec::new();
@@ -244,7 +267,7 @@ impl<C: Cluster> Control<C> {
                 Some(_) if self.instance.is_stopping() => {}
                 Some(Order::Add(answer)) => {
                     let number = self.links.free_number(|number| self.instance.thread_name(number));
-                    let started = self.start_thread(number, plan, globals.clone())?;
+                    let started = self.start_thread(number, given)?;
                     // Whoever asked may have given up.
                     let _ = answer.send(started.0.clone());
                     threads.push(started);
@@ -275,7 +298,7 @@ impl<C: Cluster> Control<C> {
             }
             if let Err(error) = ended {
                 if let Some(number) = self.replace_refused(&name, &error, &mut replaced) {
-                    threads.push(self.start_thread(number, plan, globals.clone())?);
+                    threads.push(self.start_thread(number, given)?);
                     continue;
                 }
                 self.instance.stop().store(true, Ordering::Relaxed);

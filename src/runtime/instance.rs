@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use tidemill_state::{ApplyPolicy, StateDirectory, StateMemory};
@@ -20,17 +20,20 @@ use super::observe::{Phase, Shared};
 use super::opening::Opening;
 use super::plan::Plan;
 use super::query::readable::Asker;
-use super::restore::StateUpdater;
+use super::restore::{Purpose, StateUpdater, Work};
+use super::standby::{Predecessors, StandbySettings, StandbyUpdater, wait_until_warm};
 use super::stream_thread::{StreamThread, ThreadConfig, ThreadLinks};
 use super::streams::optimized;
 use crate::clock::Clock;
 use crate::config::{AutoOffsetReset, Config, InputOutOfRange, ProcessingGuarantee};
 use crate::kafka::{
-    Cluster, Consumer, ConsumerRole, ConsumerSettings, Isolation, ProducerSettings, Waker,
+    Admin, Cluster, Consumer, ConsumerRole, ConsumerSettings, Isolation, ProducerSettings, Waker,
 };
 
 /// How long the cluster is waited for between two tries.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long the group's coordinator may take to say who its members are.
+const GROUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// A transaction this large is committed early, so that readers do not wait for a huge one.
 const TRANSACTION_MAX_BYTES: u64 = 256 << 20;
 
@@ -45,6 +48,7 @@ pub struct Instance<C> {
     opening: Opening,
     shared: Arc<Shared>,
     stop: Arc<AtomicBool>,
+    is_joining: Arc<AtomicBool>,
 }
 
 /// A stream thread and the state updater beside it. Each wants a thread of its own:
@@ -60,6 +64,15 @@ pub struct Worker<C: Cluster> {
     pub removed: Arc<AtomicBool>,
     /// Ends the thread's wait for records.
     pub waker: <C::Consumer as Consumer>::Waker,
+}
+
+/// The part that keeps copies of other instances' state. It wants a thread of its own:
+/// [`StandbyUpdater::run`].
+pub struct Standbys<C: Cluster> {
+    /// Keeps them.
+    pub updater: StandbyUpdater<C>,
+    /// Where stream threads take them over.
+    pub copies: Sender<Work>,
 }
 
 impl<C: Cluster> Instance<C> {
@@ -103,6 +116,7 @@ impl<C: Cluster> Instance<C> {
             },
             shared,
             stop: Arc::default(),
+            is_joining: Arc::default(),
         })
     }
 
@@ -222,19 +236,104 @@ impl<C: Cluster> Instance<C> {
     /// The part that speaks with the other instances. It wants a thread of its own:
     /// [`MembersRole::run`].
     #[must_use]
-    pub fn members(&self) -> MembersRole<MembersTopic<C>> {
+    pub fn members(&self) -> MembersRole<C, MembersTopic<C>> {
         let settings = MembersSettings {
             application_id: self.config.application_id.as_str().into(),
             instance: self.instance_id.as_str().into(),
             replication: self.replication(),
         };
         let shared = Arc::clone(&self.shared);
+        let warm = self.config.state.standby_replicas > 0;
+        let transactional = self.config.runtime.guarantee == ProcessingGuarantee::ExactlyOnce;
+        let application_id = Arc::clone(&settings.application_id);
+        let predecessors = (warm && transactional)
+            .then(|| Predecessors::new(self.cluster.clone(), application_id, Arc::clone(&shared)));
         MembersRole {
+            predecessors,
             membership: MembersTopic::new(self.cluster.clone(), settings, Arc::clone(&shared)),
             shared,
             stop: Arc::clone(&self.stop),
             says_goodbye: self.config.instance_id.is_none(),
         }
+    }
+
+    /// The part that keeps copies of other instances' state; `None` where the configuration asks
+    /// for none.
+    ///
+    /// # Errors
+    /// When a client cannot be opened.
+    pub fn standbys(&self, plan: &Arc<Plan>) -> Result<Option<Standbys<C>>, RuntimeError> {
+        let state = &self.config.state;
+        if state.standby_replicas == 0 {
+            return Ok(None);
+        }
+        let exactly_once = self.config.runtime.guarantee == ProcessingGuarantee::ExactlyOnce;
+        let application_id = &self.config.application_id;
+        let consumer = self.cluster.consumer(&ConsumerSettings {
+            group_id: format!("{application_id}-standby").into(),
+            client_id: format!("{application_id}-{}-standby", self.instance_id).into(),
+            role: ConsumerRole::Assigned,
+            isolation: isolation(exactly_once),
+        })?;
+        let (work, work_in) = channel();
+        let (done, failed) = channel();
+        let updater = StateUpdater::<C>::new(
+            consumer,
+            self.cluster.admin()?,
+            self.clock.clone(),
+            Arc::clone(plan),
+            self.opening.clone(),
+            self.shared.clone(),
+            work_in,
+            done,
+            Box::new(|| ()),
+            Purpose::Copy,
+        );
+        let updater = StandbyUpdater::new(
+            updater,
+            failed,
+            self.clock.clone(),
+            Arc::clone(&self.shared),
+            Arc::clone(&self.stop),
+            plan,
+            self.standby_settings(),
+        );
+        Ok(Some(Standbys { updater, copies: work }))
+    }
+
+    fn standby_settings(&self) -> StandbySettings {
+        let state = &self.config.state;
+        StandbySettings {
+            replicas: state.standby_replicas,
+            acceptable_lag: i64::try_from(state.acceptable_recovery_lag).unwrap_or(i64::MAX),
+            is_joining: Arc::clone(&self.is_joining),
+        }
+    }
+
+    /// Whether it is to warm up before it joins the group: it was asked to, and the group does not
+    /// count on it already, as on a member that comes back.
+    ///
+    /// # Errors
+    /// When the group cannot be asked.
+    pub fn warms_up(&self) -> Result<bool, RuntimeError> {
+        let state = &self.config.state;
+        if !state.join_when_warm || state.standby_replicas == 0 {
+            return Ok(false);
+        }
+        let group = &self.config.application_id;
+        let members = self.cluster.admin()?.group_members(group, GROUP_TIMEOUT)?;
+        let own = |number| Some(self.thread_name(number));
+        let mut threads = (0..self.config.runtime.threads).map(own);
+        let warms_up =
+            !threads.any(|thread| members.iter().any(|member| member.group_instance_id == thread));
+        self.is_joining.store(warms_up, Ordering::Relaxed);
+        Ok(warms_up)
+    }
+
+    /// Waits until it has warm copies of all tasks that others run.
+    pub fn wait_until_warm(&self, plan: &Plan) {
+        let settings = self.standby_settings();
+        wait_until_warm(plan, &self.shared, &settings, &self.clock, &self.stop);
     }
 
     /// The name of a stream thread within the group; threads are numbered from 0.
@@ -243,7 +342,8 @@ impl<C: Cluster> Instance<C> {
         format!("{}-{number}", self.instance_id)
     }
 
-    /// The parts of a stream thread; threads are numbered from 0.
+    /// The parts of a stream thread; threads are numbered from 0. Copies of tasks that come to it
+    /// are taken over through `copies`.
     ///
     /// # Errors
     /// When a client cannot be opened.
@@ -252,14 +352,14 @@ impl<C: Cluster> Instance<C> {
         number: usize,
         plan: &Arc<Plan>,
         globals: GlobalStores,
+        copies: Option<Sender<Work>>,
     ) -> Result<Worker<C>, RuntimeError> {
         let config = &self.config;
         let name = self.thread_name(number);
         let client_id: Arc<str> = format!("{}-{name}", config.application_id).into();
         let application_id: Arc<str> = config.application_id.as_str().into();
         let exactly_once = config.runtime.guarantee == ProcessingGuarantee::ExactlyOnce;
-        let isolation =
-            if exactly_once { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
+        let isolation = isolation(exactly_once);
         let consumer = self.cluster.consumer(&ConsumerSettings {
             group_id: application_id.clone(),
             client_id: client_id.clone(),
@@ -294,6 +394,7 @@ impl<C: Cluster> Instance<C> {
             work_in,
             done_out,
             Box::new(move || wake.wake()),
+            Purpose::Run(copies),
         );
         let thread = StreamThread::new(
             self.thread_config(&name, producer.clone()),
@@ -336,6 +437,11 @@ impl<C: Cluster> Instance<C> {
             producer,
         }
     }
+}
+
+/// What changelogs are read with.
+fn isolation(exactly_once: bool) -> Isolation {
+    if exactly_once { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
 }
 
 fn size(bytes: u64) -> usize {

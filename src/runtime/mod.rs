@@ -4,7 +4,7 @@
 //! [`internal_topics`] (a topology on a cluster), [`stream_thread`] (the loop, the commit and
 //! rebalance protocols), [`active_task`], [`idle`] and [`collector`] (a record's way), [`restore`]
 //! (the restore protocol), [`error`] (what answers what), [`membership`] (what instances know of
-//! each other), [`observe`] and [`query`] (what others see).
+//! each other), [`standby`] (copies of others' state), [`observe`] and [`query`] (what others see).
 
 pub mod active_task;
 pub mod collector;
@@ -21,6 +21,7 @@ pub mod opening;
 pub mod plan;
 pub mod query;
 pub mod restore;
+pub mod standby;
 pub mod stream_thread;
 pub mod streams;
 

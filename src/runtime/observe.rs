@@ -7,14 +7,14 @@ use tidemill_topology::graph::{TaskId, Topology};
 use tidemill_topology::time::Timestamp;
 
 use super::error::RuntimeError;
-use super::membership::{HeldTask, MembersView};
+use super::membership::{HeldTask, MembersView, StandbyCopy};
 use super::query::ReadableStores;
 use super::query::json::{self, JsonStore};
 use super::query::metadata::metadata;
 use crate::metrics::{ClientMetrics, Format, Metrics, StoreMetrics};
 use crate::status::{
-    InstanceState, InstanceStatus, Introspect, Query, QueryError, RestoreStatus, StorePart,
-    StoreQuestion, TaskState, TaskStatus, TopologyFormat, Totals,
+    InstanceState, InstanceStatus, Introspect, Query, QueryError, RestoreStatus, StandbyStatus,
+    StorePart, StoreQuestion, TaskState, TaskStatus, TopologyFormat, Totals,
 };
 
 /// What the threads of an instance share. No record path touches it.
@@ -34,6 +34,7 @@ pub struct Shared {
 struct Seen {
     phase: Phase,
     host: Option<String>,
+    standbys: BTreeMap<TaskId, StandbyCopy>,
     threads: BTreeMap<String, ThreadView>,
     restores: HashMap<(TaskId, String), RestoreStatus>,
     stores: HashMap<(TaskId, String), Arc<StoreMetrics>>,
@@ -135,6 +136,17 @@ impl Shared {
             Some((task.id.parse().ok()?, held))
         });
         held.collect()
+    }
+
+    /// The copies of others' state that the instance keeps.
+    #[must_use]
+    pub fn standbys(&self) -> BTreeMap<TaskId, StandbyCopy> {
+        self.seen().standbys.clone()
+    }
+
+    /// See [`standbys`](Self::standbys).
+    pub fn set_standbys(&self, standbys: BTreeMap<TaskId, StandbyCopy>) {
+        self.seen().standbys = standbys;
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -240,6 +252,15 @@ impl Introspect for Shared {
                 .map(|(name, thread)| (name.clone(), thread.state.to_owned()))
                 .collect(),
             tasks,
+            standbys: seen
+                .standbys
+                .iter()
+                .map(|(task, copy)| StandbyStatus {
+                    id: task.to_string(),
+                    position: copy.position,
+                    lag: u64::try_from(copy.lag).ok(),
+                })
+                .collect(),
         }
     }
 

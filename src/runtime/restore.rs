@@ -10,8 +10,14 @@
 //! 5  read committed records until the position reaches the target
 //! ```
 //!
+//! An updater of the same kind, one an instance, keeps the copies that [`standby`](super::standby)
+//! decides on. A copy never reaches its target, since the changelog grows on; it is handed over as it
+//! is when its task comes to this instance.
+//!
 //! Steps 3 (stable committed offsets) and 6 (run) are the stream thread's, before it sends a task
 //! here and after it got it back. Other tasks keep running meanwhile.
+
+mod copies;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -65,6 +71,25 @@ pub enum Work {
     Cancel(TaskId),
     /// Delete the records below these offsets.
     Purge(Vec<(TopicPartition, Offset)>),
+    /// Hand over the copy of a task's stores, open as they are, for the task runs here now; `None`
+    /// where there is no copy.
+    TakeCopy {
+        /// The task.
+        task: TaskId,
+        /// Where the stores go.
+        answer: Sender<Option<OpenStores>>,
+    },
+}
+
+/// What an updater brings stores up to date for.
+#[derive(Clone, Debug)]
+pub enum Purpose {
+    /// To run their tasks: they are handed over at the changelogs' ends. Copies that the instance
+    /// keeps are asked for where this leads, if it keeps any.
+    Run(Option<Sender<Work>>),
+    /// As copies of other instances' tasks: they follow their changelogs until they are taken over
+    /// or dropped.
+    Copy,
 }
 
 /// Up to where a task's changelogs were read.
@@ -134,6 +159,9 @@ pub struct StateUpdater<C: Cluster> {
     work: Receiver<Work>,
     done: Sender<Done>,
     wake: Box<dyn Fn() + Send>,
+    keeps_copies: bool,
+    /// Where copies are taken from, if the instance keeps any.
+    take_from: Option<Sender<Work>>,
     jobs: Vec<Job>,
     /// Tasks whose directory another thread still holds, or whose cluster calls failed.
     waiting: VecDeque<(TaskId, Option<OpenStores>, Instant)>,
@@ -152,7 +180,12 @@ impl<C: Cluster> StateUpdater<C> {
         work: Receiver<Work>,
         done: Sender<Done>,
         wake: Box<dyn Fn() + Send>,
+        purpose: Purpose,
     ) -> Self {
+        let (keeps_copies, take_from) = match purpose {
+            Purpose::Run(copies) => (false, copies),
+            Purpose::Copy => (true, None),
+        };
         Self {
             consumer,
             admin,
@@ -163,6 +196,8 @@ impl<C: Cluster> StateUpdater<C> {
             work,
             done,
             wake,
+            keeps_copies,
+            take_from,
             jobs: Vec::new(),
             waiting: VecDeque::new(),
         }
@@ -191,7 +226,9 @@ impl<C: Cluster> StateUpdater<C> {
         self.retry_waiting();
         if !self.jobs.is_empty() {
             self.read();
-            self.finish();
+            if !self.keeps_copies {
+                self.finish();
+            }
         }
         true
     }
@@ -209,6 +246,7 @@ impl<C: Cluster> StateUpdater<C> {
             let idle = self.jobs.is_empty() && wanted.is_empty();
             match self.work.recv_timeout(if idle { patience } else { Duration::ZERO }) {
                 Ok(Work::Restore { task, stores }) => {
+                    let stores = stores.or_else(|| self.take_copy(task));
                     wanted.push((task, stores));
                     if wanted.len() == OPENED_AT_ONCE {
                         self.begin(std::mem::take(&mut wanted));
@@ -219,6 +257,10 @@ impl<C: Cluster> StateUpdater<C> {
                     self.cancel(task);
                 }
                 Ok(Work::Purge(below)) => self.purge(&below),
+                Ok(Work::TakeCopy { task, answer }) => {
+                    // Whoever asked takes it, or has ended.
+                    let _ = answer.send(self.end_copy(task));
+                }
                 Err(RecvTimeoutError::Timeout) => break true,
                 Err(RecvTimeoutError::Disconnected) => break false,
             }
@@ -344,6 +386,11 @@ impl<C: Cluster> StateUpdater<C> {
         let mut own_starts = Vec::new();
         for (at, changelog) in subtopology.changelogs.iter().enumerate() {
             let Some(changelog) = changelog else { continue };
+            if self.keeps_copies && changelog.is_input {
+                // How far a copy may read an input, only the task's owner knows: up to what it has
+                // processed. Whoever takes the copy over reads the rest.
+                continue;
+            }
             let index = StoreIndex(at);
             let partition = TopicPartition::new(changelog.topic.clone(), task.partition);
             let (first, last) = ends.get(&partition).copied().unwrap_or_default();
@@ -370,7 +417,7 @@ impl<C: Cluster> StateUpdater<C> {
                 reached.push((partition.clone(), last));
             }
             let metrics = self.shared.store_metrics(task, name);
-            if start >= target {
+            if start >= target && !self.keeps_copies {
                 self.shared.set_restore(task, name, RestoreStatus::default());
                 continue;
             }
@@ -419,6 +466,9 @@ impl<C: Cluster> StateUpdater<C> {
         for Received { slot, message } in records {
             by_slot.entry(slot).or_default().push(message);
         }
+        if self.keeps_copies {
+            self.move_targets();
+        }
         let mut failed = Vec::new();
         for job in &mut self.jobs {
             for log in &mut job.open {
@@ -431,7 +481,7 @@ impl<C: Cluster> StateUpdater<C> {
                     }
                     Err(error) => failed.push((job.task, error)),
                 }
-                if self.clock.elapsed(log.moved) > STALL {
+                if log.position < log.target && self.clock.elapsed(log.moved) > STALL {
                     log.moved = self.clock.now();
                     tracing::warn!(task = %job.task, store = log.name, position = %log.position, target = %log.target,
                         "restore waits: an open transaction, or a broker, holds the changelog back");
@@ -536,6 +586,16 @@ impl<C: Cluster> StateUpdater<C> {
 }
 
 impl Log {
+    /// Its position, as the store keeps it.
+    fn position_at(&self, leader_epoch: Option<i32>, clock: &Clock) -> Position {
+        Position {
+            offset: self.position.0,
+            topic_id: self.id,
+            leader_epoch,
+            caught_up_at_ms: clock.wall().millis(),
+        }
+    }
+
     fn progress(&self, task: TaskId, elapsed: Duration, shared: &Shared) {
         let remaining = u64::try_from(self.target.0 - self.position.0).unwrap_or(0);
         let status = RestoreStatus::new(self.restored, remaining, elapsed.as_secs_f64());
@@ -567,12 +627,8 @@ fn put<C: Consumer>(
         }
         false => (batch, position),
     };
-    let next = Position {
-        offset: position.0,
-        topic_id: log.id,
-        leader_epoch: batch.last().and_then(Message::leader_epoch),
-        caught_up_at_ms: clock.wall().millis(),
-    };
+    log.position = position;
+    let next = log.position_at(batch.last().and_then(Message::leader_epoch), clock);
     let size = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
     let bytes = batch.iter().map(|message| size(message.key()) + size(message.value())).sum();
     // A table has no entry under a null key; a changelog of our own has no such record.
@@ -583,7 +639,6 @@ fn put<C: Consumer>(
         timestamp: message.timestamp(),
     });
     let count = stores.restore(log.index, entries, next)?;
-    log.position = position;
     log.restored += count;
     log.moved = clock.now();
     log.metrics.restored(count, bytes);

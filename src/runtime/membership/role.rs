@@ -6,16 +6,20 @@ use std::time::Duration;
 
 use super::Membership;
 use super::record::MemberRecord;
+use crate::kafka::Cluster;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::observe::Shared;
+use crate::runtime::standby::Predecessors;
 
 /// How long others are listened to before this instance looks for news of its own.
 const TURN: Duration = Duration::from_millis(50);
 
 /// Tells others what this instance holds, and hears what they hold, until told to stop.
-pub struct MembersRole<M> {
+pub struct MembersRole<C, M> {
     /// The way to the others.
     pub membership: M,
+    /// Ends what dead instances left open, where this one is to take over soon.
+    pub predecessors: Option<Predecessors<C>>,
     /// What this instance shows of itself.
     pub shared: Arc<Shared>,
     /// Set when the instance is told to stop.
@@ -24,7 +28,7 @@ pub struct MembersRole<M> {
     pub says_goodbye: bool,
 }
 
-impl<M: Membership> MembersRole<M> {
+impl<C: Cluster, M: Membership> MembersRole<C, M> {
     /// Runs until told to stop.
     ///
     /// # Errors
@@ -47,6 +51,11 @@ impl<M: Membership> MembersRole<M> {
         let mut own = MemberRecord::new(self.shared.instance_id(), self.shared.started_at_ms());
         own.host = self.shared.host();
         own.tasks = self.shared.held_tasks();
-        self.membership.turn(&own, wait)
+        own.standbys = self.shared.standbys();
+        self.membership.turn(&own, wait)?;
+        if let Some(predecessors) = &mut self.predecessors {
+            predecessors.turn();
+        }
+        Ok(())
     }
 }

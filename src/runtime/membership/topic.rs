@@ -190,13 +190,18 @@ impl<C: Cluster> Membership for MembersTopic<C> {
             Link::Open(open) => {
                 open.hear(&self.settings.instance, &self.shared.members, wait);
                 if open.is_caught_up() {
+                    self.shared.members.complete();
                     for dead in self.shared.members.forget_dead(self.clock.now()) {
                         // Several instances may do so: a tombstone more changes nothing.
                         open.send(&dead, None)?;
                     }
                 }
             }
-            Link::Due(_) | Link::Refused => self.clock.sleep(wait),
+            Link::Due(_) => self.clock.sleep(wait),
+            Link::Refused => {
+                self.shared.members.complete();
+                self.clock.sleep(wait);
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What is known of all instances: who lives, who has which task, who copies what.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ pub struct Member {
 #[derive(Debug)]
 pub struct MembersView {
     own: String,
+    /// Whether all that was said before this instance began to listen has been heard.
+    is_complete: AtomicBool,
     known: Mutex<BTreeMap<String, Known>>,
 }
 
@@ -50,7 +53,18 @@ impl MembersView {
     /// Knows of nobody yet; `own` is this instance's id.
     #[must_use]
     pub fn new(own: &str) -> Self {
-        Self { own: own.to_owned(), known: Mutex::default() }
+        Self { own: own.to_owned(), is_complete: AtomicBool::new(false), known: Mutex::default() }
+    }
+
+    /// Whether all others are known that live; before, some may be missing.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.is_complete.load(Ordering::Relaxed)
+    }
+
+    /// All that was said before this instance began to listen has been heard, or cannot be.
+    pub fn complete(&self) {
+        self.is_complete.store(true, Ordering::Relaxed);
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
@@ -78,6 +92,12 @@ impl MembersView {
             known.iter().filter(is_forgotten).map(|(id, _)| id.clone()).collect();
         known.retain(|id, _| !forgotten.contains(id));
         forgotten
+    }
+
+    /// For how long an instance has said nothing; `None` where it is not known.
+    #[must_use]
+    pub fn silent_for(&self, instance: &str, now: Instant) -> Option<Duration> {
+        self.known().get(instance).map(|known| now.saturating_duration_since(known.heard))
     }
 
     /// Everybody that is known, the dead included until they are forgotten, in the order of their

@@ -6,6 +6,7 @@
 //! moment at which something new is seen), [`prometheus`] (a real one, with our rules); then the tests.
 
 mod flow;
+mod gaps;
 mod market;
 mod outcome;
 mod prometheus;
@@ -23,5 +24,6 @@ mod idle;
 mod monitoring;
 mod operations;
 mod optimized;
+mod standbys;
 mod takeover;
 mod two_orders;

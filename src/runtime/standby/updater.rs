@@ -1,0 +1,207 @@
+//! The thread that keeps an instance's copies of other instances' state.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use tidemill_topology::graph::TaskId;
+
+use super::placement::{Verdict, is_elsewhere, verdict};
+use crate::clock::Clock;
+use crate::kafka::Cluster;
+use crate::runtime::observe::{Phase, Shared};
+use crate::runtime::plan::Plan;
+use crate::runtime::restore::{Done, StateUpdater};
+use crate::status::Introspect;
+
+/// How often the placement is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// A new member is given nothing at first, and its tasks with a second rebalance. Once all it has
+/// runs for so long, no more is on its way.
+const SETTLED: Duration = Duration::from_secs(10);
+/// How often an instance that warms up looks whether it is done.
+const WARM_LOOK: Duration = Duration::from_millis(100);
+/// How often it says how far it is.
+const WARM_REPORT: Duration = Duration::from_secs(10);
+/// How long a turn waits for somebody to take a copy while it keeps none.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// Keeps copies of tasks that other instances run. Stores are read from their changelogs by a
+/// [`StateUpdater`] of its own.
+pub struct StandbyUpdater<C: Cluster> {
+    updater: StateUpdater<C>,
+    failed: Receiver<Done>,
+    clock: Clock,
+    shared: Arc<Shared>,
+    stop: Arc<AtomicBool>,
+    /// The tasks that have changelogs to copy from.
+    tasks: Vec<TaskId>,
+    settings: StandbySettings,
+    looked: Option<Instant>,
+    /// Since when all runs that the group has given to this instance.
+    ready_since: Option<Instant>,
+}
+
+/// How copies are kept.
+#[derive(Clone, Debug)]
+pub struct StandbySettings {
+    /// Copies of each task, all instances together.
+    pub replicas: usize,
+    /// Records that a copy may lag behind and count as warm.
+    pub acceptable_lag: i64,
+    /// Set while the instance has not joined the group yet: it copies every task that others run.
+    pub is_joining: Arc<AtomicBool>,
+}
+
+/// Waits until this instance has warm copies of all tasks that others run; at once where nobody
+/// else runs any. The threads of the others' tasks run on meanwhile.
+pub fn wait_until_warm(
+    plan: &Plan,
+    shared: &Shared,
+    settings: &StandbySettings,
+    clock: &Clock,
+    stop: &AtomicBool,
+) {
+    let tasks = tasks_with_state(plan);
+    let mut reported: Option<Instant> = None;
+    while !stop.load(Ordering::Relaxed) {
+        let members = shared.members.members(clock.now());
+        let copies = shared.standbys();
+        let is_warm = |task: &TaskId| {
+            copies.get(task).is_some_and(|copy| copy.lag <= settings.acceptable_lag)
+        };
+        let elsewhere: Vec<TaskId> =
+            tasks.iter().copied().filter(|task| is_elsewhere(*task, &members)).collect();
+        let warm = elsewhere.iter().filter(|task| is_warm(task)).count();
+        let knows_others = shared.members.is_complete();
+        if knows_others && warm == elsewhere.len() {
+            tracing::info!(copies = warm, "warm; joins the group");
+            return;
+        }
+        shared.set_phase(Phase::Starting(match knows_others {
+            true => format!("{warm} of {} copies are warm", elsewhere.len()),
+            false => "the other instances are not known yet".to_owned(),
+        }));
+        if reported.is_none_or(|reported| clock.elapsed(reported) >= WARM_REPORT) {
+            reported = Some(clock.now());
+            let lag: i64 = copies.values().map(|copy| copy.lag).sum();
+            tracing::info!(warm, of = elsewhere.len(), lag, "warms up before it joins");
+        }
+        clock.sleep(WARM_LOOK);
+    }
+}
+
+/// The tasks that have changelogs to copy from: topics of their own, not inputs.
+fn tasks_with_state(plan: &Plan) -> Vec<TaskId> {
+    let stateful = plan
+        .subtopologies()
+        .filter(|(_, plan)| plan.changelogs.iter().flatten().any(|log| !log.is_input));
+    let tasks = stateful.flat_map(|(subtopology, plan)| {
+        (0..plan.tasks).map(move |partition| TaskId { subtopology, partition })
+    });
+    tasks.collect()
+}
+
+impl<C: Cluster> StandbyUpdater<C> {
+    /// An updater of the copies that `settings` ask for; `failed` is where `updater` says what it
+    /// could not do.
+    #[must_use]
+    pub fn new(
+        updater: StateUpdater<C>,
+        failed: Receiver<Done>,
+        clock: Clock,
+        shared: Arc<Shared>,
+        stop: Arc<AtomicBool>,
+        plan: &Plan,
+        settings: StandbySettings,
+    ) -> Self {
+        let tasks = tasks_with_state(plan);
+        Self {
+            updater,
+            failed,
+            clock,
+            shared,
+            stop,
+            tasks,
+            settings,
+            looked: None,
+            ready_since: None,
+        }
+    }
+
+    /// Keeps copies until told to stop. Their stores are closed then.
+    pub fn run(mut self) {
+        while !self.stop.load(Ordering::Relaxed) {
+            self.run_once(IDLE);
+        }
+    }
+
+    /// One turn: looks who is to have which copy when that is due, hands over copies that are asked
+    /// for, and reads a batch; waits up to `patience` when there is nothing to read.
+    pub fn run_once(&mut self, patience: Duration) {
+        if self.looked.is_none_or(|looked| self.clock.elapsed(looked) >= LOOK) {
+            self.looked = Some(self.clock.now());
+            self.place();
+        }
+        self.updater.run_once(patience);
+        for failed in self.failed.try_iter() {
+            if let Done::Failed { task, error } = failed {
+                // The next look tries again.
+                tracing::warn!(%task, %error, "a copy cannot be kept");
+                self.shared.client().error(error.class());
+            }
+        }
+        self.shared.set_standbys(self.updater.copies());
+    }
+
+    /// Whether this instance is new to the group and may be given tasks any moment.
+    fn is_joining(&mut self) -> bool {
+        let is_joining = &self.settings.is_joining;
+        if !is_joining.load(Ordering::Relaxed) {
+            return false;
+        }
+        if !self.shared.status().ready {
+            self.ready_since = None;
+            return true;
+        }
+        let now = self.clock.now();
+        let since = *self.ready_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= SETTLED {
+            is_joining.store(false, Ordering::Relaxed);
+        }
+        true
+    }
+
+    fn place(&mut self) {
+        let is_joining = self.is_joining();
+        let StandbySettings { replicas, acceptable_lag, .. } = &self.settings;
+        let members = self.shared.members.members(self.clock.now());
+        let held = self.shared.held_tasks();
+        let mut wanted = Vec::new();
+        for task in &self.tasks {
+            let has_copy = self.updater.holds(*task);
+            // Its own word is fresher than what it told others.
+            let verdict = match held.get(task) {
+                Some(own) if own.is_running() => Verdict::Drop,
+                // The copy is about to be taken over.
+                Some(_) => Verdict::Leave,
+                None if is_joining && is_elsewhere(*task, &members) => Verdict::Keep,
+                None => verdict(*task, &members, *replicas, *acceptable_lag),
+            };
+            match verdict {
+                Verdict::Keep if !has_copy => {
+                    tracing::info!(%task, "keeps a copy");
+                    wanted.push(*task);
+                }
+                Verdict::Drop if has_copy => {
+                    tracing::info!(%task, "keeps a copy no longer");
+                    drop(self.updater.end_copy(*task));
+                    self.shared.forget(*task);
+                }
+                Verdict::Keep | Verdict::Drop | Verdict::Leave => {}
+            }
+        }
+        self.updater.begin_copies(wanted);
+    }
+}
