@@ -11,12 +11,15 @@
 //!          that finds nobody has asked since the last one
 //! ```
 //!
-//! So a task that nobody asks pays nothing, and one that is asked pays for a copy of each change
-//! at each commit. All stores of a task change together, under one lock: whoever holds
-//! [`Committed`] sees the state of one commit, however often it looks.
+//! So a task that nobody asks pays nothing. One that is asked lists what each commit changed, a
+//! copy in one stride; putting it where it is found again is for those who read next. All stores of
+//! a task change together, under one lock: whoever holds [`Committed`] sees the state of one commit,
+//! however often it looks.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 use std::time::Duration;
 
 use tidemill_topology::store::StoreIndex;
@@ -25,7 +28,7 @@ use tidemill_topology::time::Timestamp;
 
 use crate::error::Result;
 use crate::memory::SharedMemory;
-use crate::overlay::Overlay;
+use crate::overlay::{Changes, ChangesSize, Overlay};
 use crate::rocksdb::ColumnFamily;
 
 /// Why a task's stores cannot be read at this moment.
@@ -45,6 +48,12 @@ pub struct CommittedView {
     /// A copy of `Tables::shown`, for the owner, who alone changes it.
     shown: AtomicBool,
     tables: RwLock<Tables>,
+    /// What was committed and not folded into the overlays, oldest first.
+    news: Mutex<News>,
+    /// Whether there is any.
+    has_news: AtomicBool,
+    /// The clocks of stores that keep one. Not among the tables: their owner never waits for them.
+    times: Mutex<Vec<Timestamp>>,
     /// For those who wait to be shown something.
     change: (Mutex<()>, Condvar),
 }
@@ -56,11 +65,18 @@ struct Tables {
     stores: Vec<Table>,
 }
 
+#[derive(Default)]
+struct News {
+    /// The changes of a commit, of every store.
+    commits: Vec<Vec<Changes>>,
+    bytes: usize,
+    /// How long the lists of the last commit were.
+    last: Vec<ChangesSize>,
+}
+
 struct Table {
     backend: SharedBackend,
     overlay: Overlay,
-    /// The store's clock, in stores that keep one.
-    time: Timestamp,
 }
 
 /// A backend as readers share it with its owner.
@@ -71,23 +87,17 @@ pub(crate) enum SharedBackend {
 
 /// The committed state of a task's stores, for as long as this is held. No commit of the task is
 /// shown or applied meanwhile: hold it for a look-up or a page, not for a conversation.
-pub struct Committed<'v>(RwLockReadGuard<'v, Tables>);
-
-/// The overlays of stores that are shown, for the owner's next change.
-pub(crate) struct Shown<'v>(RwLockWriteGuard<'v, Tables>);
-
-impl Shown<'_> {
-    pub(crate) fn overlay(&mut self, at: usize) -> Option<&mut Overlay> {
-        self.0.stores.get_mut(at).map(|table| &mut table.overlay)
-    }
+pub struct Committed<'v> {
+    view: &'v CommittedView,
+    tables: RwLockReadGuard<'v, Tables>,
 }
 
 impl CommittedView {
     pub(crate) fn new(backends: Vec<SharedBackend>) -> Self {
-        let table =
-            |backend| Table { backend, overlay: Overlay::default(), time: Timestamp::UNKNOWN };
+        let table = |backend| Table { backend, overlay: Overlay::default() };
+        let times = Mutex::new(vec![Timestamp::UNKNOWN; backends.len()]);
         let stores = backends.into_iter().map(table).collect();
-        Self { tables: RwLock::new(Tables { shown: false, stores }), ..Self::default() }
+        Self { tables: RwLock::new(Tables { shown: false, stores }), times, ..Self::default() }
     }
 
     /// The stores, to be read.
@@ -99,11 +109,14 @@ impl CommittedView {
         if !self.asked.load(Ordering::Relaxed) {
             self.asked.store(true, Ordering::Relaxed);
         }
+        if self.has_news.load(Ordering::Acquire) {
+            self.fold();
+        }
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
         match (tables.shown, tables.stores.is_empty()) {
             (_, true) => Err(Unreadable::Closed),
             (false, false) => Err(Unreadable::Hidden),
-            (true, false) => Ok(Committed(tables)),
+            (true, false) => Ok(Committed { view: self, tables }),
         }
     }
 
@@ -132,16 +145,54 @@ impl CommittedView {
         self.shown.load(Ordering::Relaxed)
     }
 
-    /// The overlays, if the stores are shown: to be changed with each commit.
-    pub(crate) fn shown(&self) -> Option<Shown<'_>> {
-        self.is_shown().then(|| Shown(self.write()))
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows the stores, their overlays made by `fill`.
-    pub(crate) fn show(&self, mut fill: impl FnMut(usize, &mut Overlay)) {
+    /// A list for the changes of a store, with room for as many as the last commit had.
+    pub(crate) fn room(&self, store: usize) -> Changes {
+        self.news().last.get(store).map_or_else(Changes::default, |size| Changes::with_room(*size))
+    }
+
+    /// Shows the changes of a commit, a list a store; shows nothing any more if readers lag behind
+    /// by more than `bytes_max`.
+    pub(crate) fn changed(&self, commit: Vec<Changes>, bytes_max: usize) {
+        let mut news = self.news();
+        news.bytes += commit.iter().map(Changes::size_bytes).sum::<usize>();
+        news.last = commit.iter().map(Changes::size).collect();
+        news.commits.push(commit);
+        let is_behind = news.bytes > bytes_max;
+        self.has_news.store(true, Ordering::Release);
+        drop(news);
+        if is_behind {
+            self.hide();
+        }
+    }
+
+    fn take_news(&self) -> Vec<Vec<Changes>> {
+        let mut news = self.news();
+        news.bytes = 0;
+        self.has_news.store(false, Ordering::Relaxed);
+        std::mem::take(&mut news.commits)
+    }
+
+    /// Folds what was committed into the overlays.
+    pub(crate) fn fold(&self) {
         let mut tables = self.write();
-        for (at, table) in tables.stores.iter_mut().enumerate() {
-            fill(at, &mut table.overlay);
+        // Taken while the tables are held: nobody sees them without it.
+        let commits = self.take_news();
+        for commit in &commits {
+            for (table, changes) in tables.stores.iter_mut().zip(commit) {
+                table.overlay.fold(changes);
+            }
+        }
+    }
+
+    /// Shows the stores, which have committed and not applied all this.
+    pub(crate) fn show(&self, whole: Vec<Changes>) {
+        let mut tables = self.write();
+        for (table, changes) in tables.stores.iter_mut().zip(&whole) {
+            table.overlay.fold(changes);
         }
         tables.shown = true;
         self.shown.store(true, Ordering::Relaxed);
@@ -155,7 +206,7 @@ impl CommittedView {
             self.shown.store(false, Ordering::Relaxed);
             let mut tables = self.write();
             tables.shown = false;
-            tables.stores.iter_mut().for_each(|table| table.overlay.clear());
+            self.forget(&mut tables);
         }
     }
 
@@ -164,9 +215,14 @@ impl CommittedView {
     pub(crate) fn applied(&self) {
         if !self.asked.swap(false, Ordering::Relaxed) {
             self.hide();
-        } else if let Some(mut shown) = self.shown() {
-            shown.0.stores.iter_mut().for_each(|table| table.overlay.clear());
+        } else if self.is_shown() {
+            self.forget(&mut self.write());
         }
+    }
+
+    fn forget(&self, tables: &mut Tables) {
+        drop(self.take_news());
+        tables.stores.iter_mut().for_each(|table| table.overlay.clear());
     }
 
     /// Puts other backends in the place of those that failed, or takes them away.
@@ -179,9 +235,10 @@ impl CommittedView {
 
     /// Takes note of the stores' clocks.
     pub(crate) fn set_times(&self, time: impl Fn(StoreIndex) -> Timestamp) {
-        if let Some(mut shown) = self.shown() {
-            for (at, table) in shown.0.stores.iter_mut().enumerate() {
-                table.time = time(StoreIndex(at));
+        if self.is_shown() {
+            let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+            for (at, known) in times.iter_mut().enumerate() {
+                *known = time(StoreIndex(at));
             }
         }
     }
@@ -196,7 +253,7 @@ impl CommittedView {
 
 impl Committed<'_> {
     fn table(&self, store: StoreIndex) -> &Table {
-        &self.0.stores[store.0]
+        &self.tables.stores[store.0]
     }
 
     /// Writes the value under a key into `value`, and tells whether there is one.
@@ -207,7 +264,7 @@ impl Committed<'_> {
     /// # Panics
     /// When the task has no such store, as do the other methods.
     pub fn get(&self, store: StoreIndex, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
-        let Table { backend, overlay, .. } = self.table(store);
+        let Table { backend, overlay } = self.table(store);
         match backend {
             SharedBackend::Memory(backend) => overlay.get(backend, key, value),
             SharedBackend::Disk(backend) => overlay.get(backend, key, value),
@@ -225,7 +282,7 @@ impl Committed<'_> {
         order: Order,
         visit: &mut Visit<'_>,
     ) -> Result {
-        let Table { backend, overlay, .. } = self.table(store);
+        let Table { backend, overlay } = self.table(store);
         match backend {
             SharedBackend::Memory(backend) => overlay.scan(backend, range, order, visit),
             SharedBackend::Disk(backend) => overlay.scan(backend, range, order, visit),
@@ -235,7 +292,7 @@ impl Committed<'_> {
     /// About how many keys there are.
     #[must_use]
     pub fn approximate_entries(&self, store: StoreIndex) -> u64 {
-        let Table { backend, overlay, .. } = self.table(store);
+        let Table { backend, overlay } = self.table(store);
         match backend {
             SharedBackend::Memory(backend) => overlay.approximate_entries(backend),
             SharedBackend::Disk(backend) => overlay.approximate_entries(backend),
@@ -245,6 +302,6 @@ impl Committed<'_> {
     /// Highest time put into a store that keeps a clock, as windowed stores do.
     #[must_use]
     pub fn time(&self, store: StoreIndex) -> Timestamp {
-        self.table(store).time
+        self.view.times.lock().unwrap_or_else(PoisonError::into_inner)[store.0]
     }
 }

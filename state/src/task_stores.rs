@@ -37,6 +37,7 @@ use crate::error::{Result, StateError};
 use crate::layered_store::{LayeredStore, Reads};
 use crate::memory::SharedMemory;
 use crate::memory_budget::{StateMemory, TaskShare};
+use crate::overlay::Changes;
 use crate::position::{InputOffset, Position};
 use crate::rocksdb::{ColumnFamily, Database};
 use crate::sort_buffer::SortBuffer;
@@ -92,8 +93,6 @@ pub struct TaskStores {
     share: TaskShare,
     unapplied_since_ms: Option<i64>,
     emptied: Vec<StoreIndex>,
-    /// Bytes of the copies that readers see.
-    shown_bytes: usize,
     view: Arc<CommittedView>,
 }
 
@@ -211,7 +210,6 @@ impl TaskStores {
         }
         Ok(Self {
             view: Arc::new(CommittedView::new(backends)),
-            shown_bytes: 0,
             stores,
             positions,
             inputs_applied: inputs.clone(),
@@ -299,14 +297,17 @@ impl TaskStores {
         if let Some(store) = self.stores.iter().find(|store| !store.write_set().all_handed_out()) {
             return Err(StateError::ChangedDuringCommit { store: store.spec().name.clone() });
         }
-        let mut shown = self.view.shown();
-        self.shown_bytes = 0;
+        let is_shown = self.view.is_shown();
+        let mut changes = Vec::new();
         for (at, store) in self.stores.iter_mut().enumerate() {
-            let mut overlay = shown.as_mut().and_then(|shown| shown.overlay(at));
-            store.write_set_mut().committed(overlay.as_deref_mut());
-            self.shown_bytes += overlay.map_or(0, |overlay| overlay.bytes());
+            let mut changed = is_shown.then(|| self.view.room(at));
+            store.write_set_mut().committed(changed.as_mut());
+            changes.extend(changed);
         }
-        drop(shown);
+        if is_shown {
+            // Readers that lag behind by more than this are shown everything anew when they ask.
+            self.view.changed(changes, self.share.bytes());
+        }
         for (index, position) in positions {
             self.positions[index.0].committed = Some(*position);
         }
@@ -326,8 +327,7 @@ impl TaskStores {
         let Some(since) = self.unapplied_since_ms else { return Ok(Applied::NotDue) };
         let is_old = now_ms.saturating_sub(since) >= self.policy.interval_ms;
         let bound = self.policy.bytes.min(self.share.bytes());
-        let bytes = self.dirty_bytes() + self.shown_bytes;
-        if is_old || bytes >= bound { self.apply() } else { Ok(Applied::NotDue) }
+        if is_old || self.dirty_bytes() >= bound { self.apply() } else { Ok(Applied::NotDue) }
     }
 
     /// Step 6: moves everything committed into the backend, sorted by key, with the positions and
@@ -343,6 +343,8 @@ impl TaskStores {
         if self.unapplied_since_ms.is_none() {
             return Ok(Applied::All);
         }
+        // Readers must find in their copy whatever the backend is about to get.
+        self.view.fold();
         self.apply_to_disk()?;
         for store in &mut self.stores {
             if let Store::Memory(store) = store {
@@ -357,7 +359,6 @@ impl TaskStores {
         self.inputs_applied.clone_from(&self.inputs);
         self.unapplied_since_ms = None;
         self.view.applied();
-        self.shown_bytes = 0;
         Ok(Applied::All)
     }
 
@@ -567,11 +568,7 @@ impl TaskStores {
         if self.has_uncommitted() {
             return false;
         }
-        self.shown_bytes = 0;
-        self.view.show(|at, overlay| {
-            overlay.copy(self.stores[at].write_set());
-            self.shown_bytes += overlay.bytes();
-        });
+        self.view.show(self.stores.iter().map(|store| Changes::whole(store.write_set())).collect());
         true
     }
 

@@ -28,7 +28,8 @@ pub(crate) use self::ordered::{Mask, merge};
 use self::pending::PendingUpdates;
 use self::table::{Slot, Table};
 use crate::backend::Batch;
-use crate::overlay::Overlay;
+use crate::memory::bounds;
+use crate::overlay::Changes;
 
 /// What a look-up of a key knows without asking the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,14 +248,10 @@ impl WriteSet {
                 .map(|slot| (table.entry(*slot).key().into(), *slot))
                 .collect()
         });
-        merge(
-            index,
-            |slot| table.entry(*slot).value(),
-            |key| masks.iter().any(|mask| mask.covers(key)),
-            (range, order),
-            visit,
-            scan,
-        )
+        let Some(bounds) = bounds(range) else { return Ok(()) };
+        let dirty = index.range::<[u8], _>(bounds);
+        let dirty = dirty.map(|(key, slot)| (&**key, table.entry(*slot).value()));
+        merge(dirty, |key| masks.iter().any(|mask| mask.covers(key)), order, visit, scan)
     }
 
     /// Hands out what changed since the last commit, each key once, in the order of first change.
@@ -276,8 +273,8 @@ impl WriteSet {
         self.writes == self.writes_handed_out
     }
 
-    /// Declares what changed as committed, and shows it to readers, if there are any.
-    pub(crate) fn committed(&mut self, mut shown: Option<&mut Overlay>) {
+    /// Declares what changed as committed, and lists it for readers, if there are any.
+    pub(crate) fn committed(&mut self, mut shown: Option<&mut Changes>) {
         for slot in std::mem::take(&mut self.unlogged) {
             let list = self.table.change(slot, |entry| {
                 entry.unset(Flags::LISTED);
@@ -301,7 +298,7 @@ impl WriteSet {
         let masks_changed = std::mem::take(&mut self.masks_changed);
         match shown {
             // What a range deletion took away is in no list of changes.
-            Some(shown) if masks_changed => shown.copy(self),
+            Some(shown) if masks_changed => *shown = Changes::whole(self),
             Some(shown) => shown.set_growth(self.growth),
             None => {}
         }

@@ -8,10 +8,9 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use tidemill_topology::store::bytes::{KeyRange, Order, Visit};
+use tidemill_topology::store::bytes::{Order, Visit};
 
 use super::table::Slot;
-use crate::memory::bounds;
 
 /// The dirty keys of a store in order.
 pub(super) type DirtyIndex = BTreeMap<Box<[u8]>, Slot>;
@@ -29,25 +28,20 @@ impl Mask {
     }
 }
 
-/// Merges the dirty keys of a range with those of the backend: `value_of` tells what became of a
-/// dirty key, `hidden` which keys of the backend are not to be seen, and `scan` runs over the
-/// backend.
-pub(crate) fn merge<'a, D, E>(
-    index: &'a BTreeMap<Box<[u8]>, D>,
-    value_of: impl Fn(&'a D) -> Option<&'a [u8]>,
+/// Merges the dirty keys of a range, given in ascending order with what became of each, with those
+/// of the backend: `hidden` tells which of its keys are not to be seen, and `scan` runs over it.
+pub(crate) fn merge<'a, E>(
+    mut dirty: impl DoubleEndedIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
     hidden: impl Fn(&[u8]) -> bool,
-    (range, order): (KeyRange<'_>, Order),
+    order: Order,
     visit: &mut Visit<'_>,
     scan: impl FnOnce(&mut Visit<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let Some(bounds) = bounds(range) else { return Ok(()) };
-    let mut dirty = index.range::<[u8], _>(bounds);
     let next = || match order {
         Order::Forward => dirty.next(),
         Order::Backward => dirty.next_back(),
     };
-    let mut dirty =
-        std::iter::from_fn(next).map(|(key, dirty)| (&**key, value_of(dirty))).peekable();
+    let mut dirty = std::iter::from_fn(next).peekable();
     let comes_first = |left: &[u8], right: &[u8]| match order {
         Order::Forward => left.cmp(right),
         Order::Backward => right.cmp(left),
