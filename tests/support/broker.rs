@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::guardian;
 use crate::patience::wait_for;
 use crate::proxy::Proxy;
+use crate::security::{Certificate, scram_credentials};
 
 /// How long a broker may take to start or to stop, on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -34,11 +35,32 @@ const PROPERTIES: &str = include_str!("server.properties");
 
 static SHARED: LazyLock<KafkaCluster> = LazyLock::new(|| KafkaCluster::start(1));
 
+/// What beside the plain listener a broker listens on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Second {
+    /// Nothing.
+    None,
+    /// A listener behind a [`Proxy`].
+    Proxied,
+    /// A listener that asks for TLS and a password.
+    Secured,
+}
+
+/// A listener that asks for TLS and a password.
+pub struct Secured {
+    /// Its address.
+    pub bootstrap: String,
+    /// The certificate that clients have to trust, a PEM file.
+    pub authority: PathBuf,
+}
+
 /// A running cluster; dropping it kills its brokers and deletes their data.
 pub struct KafkaCluster {
     brokers: Vec<Broker>,
     /// One a broker, or none at all.
     proxies: Vec<Arc<Proxy>>,
+    /// Where the first broker asks for TLS and a password, if it does.
+    secured: Option<Secured>,
     /// Holds `broker-N/` with properties, log and data of each broker.
     folder: TempDir,
 }
@@ -61,25 +83,39 @@ impl KafkaCluster {
     /// Like [`start`](Self::start), with a heap in MiB for each broker and further broker
     /// properties, which win over those of `server.properties`.
     pub fn start_with(brokers: u32, heap_mib: u32, properties: &[(&str, &str)]) -> Self {
-        Self::start_on_free_ports(brokers, heap_mib, properties, false)
+        Self::start_on_free_ports(brokers, heap_mib, properties, Second::None)
     }
 
     /// Like [`start_with`](Self::start_with), with a [`Proxy`] before each broker: clients that
     /// start from [`proxied_bootstrap`](Self::proxied_bootstrap) stay behind the proxies, all
     /// others and the brokers among themselves do not meet them.
     pub fn start_behind_proxies(brokers: u32, heap_mib: u32, properties: &[(&str, &str)]) -> Self {
-        Self::start_on_free_ports(brokers, heap_mib, properties, true)
+        Self::start_on_free_ports(brokers, heap_mib, properties, Second::Proxied)
+    }
+
+    /// Starts one broker that has, beside the plain listener of the tests, one that lets nobody in
+    /// without TLS and the password of [`security`](crate::security), by PLAIN or SCRAM-SHA-512.
+    pub fn start_secured() -> Self {
+        Self::start_on_free_ports(1, HEAP_MIB, &[], Second::Secured)
+    }
+
+    /// The listener that asks for TLS and a password.
+    ///
+    /// # Panics
+    /// When the cluster was not started with [`start_secured`](Self::start_secured).
+    pub fn secured(&self) -> &Secured {
+        self.secured.as_ref().expect("a cluster that was started secured")
     }
 
     fn start_on_free_ports(
         brokers: u32,
         heap_mib: u32,
         properties: &[(&str, &str)],
-        proxied: bool,
+        second: Second,
     ) -> Self {
         let jars = kafka_jars();
         for attempt in 1.. {
-            match Self::try_start(brokers, heap_mib, properties, proxied, &jars) {
+            match Self::try_start(brokers, heap_mib, properties, second, &jars) {
                 Ok(cluster) => return cluster,
                 // Between choosing a port and the broker's bind somebody else may take it.
                 Err(log) if log.contains("Address already in use") && attempt < PORT_ATTEMPTS => {}
@@ -93,7 +129,7 @@ impl KafkaCluster {
         count: u32,
         heap_mib: u32,
         properties: &[(&str, &str)],
-        proxied: bool,
+        second: Second,
         jars: &Path,
     ) -> Result<Self, String> {
         let folder = TempDir::with_prefix("tidemill-kafka-").expect("a temporary folder");
@@ -112,13 +148,30 @@ impl KafkaCluster {
                 child: None,
             })
             .collect();
-        let proxied_ports = if proxied { free_ports(count as usize) } else { Vec::new() };
-        let proxies = proxied_ports.iter().map(|port| Arc::new(Proxy::before(*port))).collect();
-        let mut cluster = KafkaCluster { brokers, proxies, folder };
+        let second_ports =
+            if second == Second::None { Vec::new() } else { free_ports(count as usize) };
+        let mut cluster = KafkaCluster { brokers, proxies: Vec::new(), secured: None, folder };
         for (i, broker) in cluster.brokers.iter().enumerate() {
-            broker.write_properties(ports[2 * i + 1], &voters.join(","), count, properties);
-            if let Some(proxy) = cluster.proxies.get(i) {
-                broker.listen_behind(proxy, proxied_ports[i], ports[2 * i + 1]);
+            let controller_port = ports[2 * i + 1];
+            broker.write_properties(controller_port, &voters.join(","), count, properties);
+            match second {
+                Second::None => {}
+                Second::Proxied => {
+                    let proxy = Proxy::before(second_ports[i]);
+                    let advertised = proxy.address().to_string();
+                    let listener = Listener { name: "PROXIED", protocol: "PLAINTEXT", advertised };
+                    broker.listen_on(&listener, second_ports[i], controller_port);
+                    cluster.proxies.push(Arc::new(proxy));
+                }
+                Second::Secured => {
+                    let certificate = Certificate::make(cluster.folder.path());
+                    let advertised = format!("127.0.0.1:{}", second_ports[i]);
+                    let bootstrap = advertised.clone();
+                    let listener = Listener { name: "SECURED", protocol: "SASL_SSL", advertised };
+                    broker.listen_on(&listener, second_ports[i], controller_port);
+                    broker.add_properties(&certificate.listener_properties());
+                    cluster.secured = Some(Secured { bootstrap, authority: certificate.authority });
+                }
             }
         }
         format_storage(&cluster.brokers);
@@ -257,17 +310,21 @@ impl Broker {
         fs::write(self.properties_file(), text).expect("a file in a folder of our own");
     }
 
-    /// Adds a second listener, which names the proxy as its address.
-    fn listen_behind(&self, proxy: &Proxy, port: u16, controller_port: u16) {
-        let mut text = fs::read_to_string(self.properties_file()).expect("a file of our own");
-        let (own, proxied) = (self.address(), proxy.address());
-        // In a properties file the last line of a name counts.
-        text.push_str(&format!(
-            "listeners=PLAINTEXT://{own},PROXIED://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-             advertised.listeners=PLAINTEXT://{own},PROXIED://{proxied}\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
+    /// Adds a second listener.
+    fn listen_on(&self, listener: &Listener, port: u16, controller_port: u16) {
+        let Listener { name, protocol, advertised } = listener;
+        let own = self.address();
+        self.add_properties(&format!(
+            "listeners=PLAINTEXT://{own},{name}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
+             advertised.listeners=PLAINTEXT://{own},{name}://{advertised}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,{name}:{protocol},CONTROLLER:PLAINTEXT\n"
         ));
-        fs::write(self.properties_file(), text).expect("a file in a folder of our own");
+    }
+
+    /// Adds lines to the properties file, where the last line of a name counts.
+    fn add_properties(&self, lines: &str) {
+        let text = fs::read_to_string(self.properties_file()).expect("a file of our own");
+        fs::write(self.properties_file(), text + lines).expect("a file in a folder of our own");
     }
 
     fn java(&self, heap: &[String], main: &str) -> Command {
@@ -347,6 +404,14 @@ impl Broker {
     }
 }
 
+/// A listener beside the plain one.
+struct Listener {
+    name: &'static str,
+    protocol: &'static str,
+    /// The address that clients are sent to.
+    advertised: String,
+}
+
 /// Formats the storage of all brokers, at the same time.
 fn format_storage(brokers: &[Broker]) {
     let heap = ["-XX:TieredStopAtLevel=1".to_owned(), "-XX:+UseSerialGC".to_owned()];
@@ -357,6 +422,7 @@ fn format_storage(brokers: &[Broker]) {
                 .java(&heap, "kafka.tools.StorageTool")
                 .args(["format", "-t", CLUSTER_ID, "-c"])
                 .arg(broker.properties_file())
+                .args(["--add-scram", &scram_credentials()])
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()

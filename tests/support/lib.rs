@@ -9,6 +9,7 @@
 //! - [`process`]: the `tidemill` program as a child process
 //! - [`data`]: the recorded market data that lies beside a clone, where it is there
 //! - [`http`]: posts, and streams of events
+//! - [`security`]: the user and password of a listener that asks for them
 //! - [`guardian`]: nothing outlives the test program, however it ends
 //! - [`patience`]: waiting for a condition, with a limit
 
@@ -20,6 +21,7 @@ pub mod patience;
 pub mod process;
 pub mod proxy;
 pub mod records;
+pub mod security;
 
 pub use broker::KafkaCluster;
 pub use process::Tidemill;

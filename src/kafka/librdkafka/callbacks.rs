@@ -119,7 +119,13 @@ pub(super) unsafe extern "C" fn failed(
             codes::error_with(code, "run consumer", reason).with_class(codes::fatal_class(code));
     }
     callbacks.events.push(match code {
-        Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => Event::AllBrokersDown(error),
+        Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => {
+            // Said again with every attempt to connect: once is enough until it was taken.
+            if callbacks.events.iter().any(|event| matches!(event, Event::AllBrokersDown(_))) {
+                return;
+            }
+            Event::AllBrokersDown(error)
+        }
         _ => Event::Error { partition: None, error },
     });
 }

@@ -10,6 +10,7 @@ mod gaps;
 mod market;
 mod outcome;
 mod prometheus;
+mod security;
 mod sender;
 mod tail;
 
