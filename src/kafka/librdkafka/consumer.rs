@@ -74,6 +74,8 @@ struct Tracked {
     /// While assigned.
     queue: Option<Queue>,
     paused: bool,
+    /// Whether it is not even fetched, for want of a position.
+    held: bool,
     /// The next offset to hand out; negative where it is not known yet.
     next: i64,
 }
@@ -263,11 +265,13 @@ impl LibrdkafkaConsumer {
     fn prepare(&mut self, partitions: &[StartAt]) -> Result<PartitionList, KafkaError> {
         self.forget_handles();
         let mut list = PartitionList::with_capacity(partitions.len());
+        let mut changed = Vec::new();
         for start in partitions {
             let offset = match start.offset {
-                // Its position comes with a seek. Until then it waits at the end: at an offset it
-                // would fetch what nobody wants, and stop for good if that was deleted.
-                _ if start.paused => i64::from(RD_KAFKA_OFFSET_END),
+                // Its position comes with a seek, and until then it is held. Not at the log's end:
+                // an answer about that which comes after the seek would have it asked for again,
+                // and the position moved there, over records that nobody has read.
+                _ if start.paused => 0,
                 Some(offset) => offset.0,
                 None => i64::from(RD_KAFKA_OFFSET_STORED),
             };
@@ -285,9 +289,39 @@ impl LibrdkafkaConsumer {
             }
             tracked.queue = own;
             tracked.paused = start.paused;
+            if start.paused || tracked.held {
+                tracked.held = start.paused;
+                changed.push((start.partition.clone(), start.paused));
+            }
             tracked.next = start.offset.map_or(-1, |start| start.0);
         }
+        for hold in [true, false] {
+            let some = changed.iter().filter(|(_, held)| *held == hold);
+            self.hold(some.map(|(partition, _)| partition), hold)?;
+        }
         Ok(list)
+    }
+
+    /// Stops the fetching of partitions, or lets it begin. It is for those that have no position yet,
+    /// since it drops what was fetched.
+    fn hold<'p>(
+        &self,
+        partitions: impl Iterator<Item = &'p TopicPartition>,
+        hold: bool,
+    ) -> Result<(), KafkaError> {
+        let partitions: Vec<TopicPartition> = partitions.cloned().collect();
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let list = PartitionList::of(&partitions)?;
+        // SAFETY: the client and the list are live; librdkafka writes errors into the list.
+        let code = unsafe {
+            match hold {
+                true => rd_kafka_pause_partitions(self.client.raw(), list.raw()),
+                false => rd_kafka_resume_partitions(self.client.raw(), list.raw()),
+            }
+        };
+        codes::check(code, "hold partitions")
     }
 
     fn is_static(&self) -> bool {
@@ -428,6 +462,7 @@ impl Consumer for LibrdkafkaConsumer {
             topic: CString::new(partition.topic.as_bytes()).unwrap_or_default(),
             queue: None,
             paused: false,
+            held: false,
             next: -1,
         });
         self.slots.insert(partition.clone(), slot);
@@ -486,15 +521,22 @@ impl Consumer for LibrdkafkaConsumer {
     }
 
     fn resume(&mut self, partitions: &[TopicPartition]) {
+        let mut held = Vec::new();
         for partition in partitions {
             let Some(&slot) = self.slots.get(partition) else { continue };
             let tracked = &mut self.partitions[slot.index()];
+            if std::mem::replace(&mut tracked.held, false) {
+                held.push(partition);
+            }
             if tracked.paused
                 && let Some(queue) = &tracked.queue
             {
                 queue.forward(Some(&self.records));
                 tracked.paused = false;
             }
+        }
+        if let Err(error) = self.hold(held.into_iter(), false) {
+            tracing::warn!(%error, "letting partitions be fetched");
         }
     }
 

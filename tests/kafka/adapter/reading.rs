@@ -231,6 +231,26 @@ fn a_partition_that_waited_for_its_position_begins_wherever_the_log_does() {
 }
 
 #[test]
+fn a_position_that_comes_right_after_the_assignment_stays() {
+    // More than is fetched ahead: a position that moved meanwhile would leave a gap behind that.
+    const RECORDS: usize = 30_000;
+    let cluster = cluster();
+    let name = topic(&cluster, 1);
+    let values: Vec<String> = (0..RECORDS).map(|number| number.to_string()).collect();
+    send_all(&cluster, &name, 0, &values.iter().map(String::as_str).collect::<Vec<_>>());
+    let partition = TopicPartition::new(name.as_str(), 0);
+    let mut reader = consumer(&cluster, ConsumerRole::Assigned, &unique("reader"));
+    reader.assign(&[StartAt::paused(partition.clone())]).expect("an assignment");
+    reader.seek(&[(partition.clone(), Offset::ZERO)], LIMIT).expect("a partition that is read");
+    reader.resume(std::slice::from_ref(&partition));
+    reader.pause(std::slice::from_ref(&partition));
+    let early = poll_for(&mut reader, Duration::from_millis(1_500)).records.len();
+    reader.resume(&[partition]);
+    let polled = poll_until(&mut reader, "the end", |polled| !polled.ends().is_empty());
+    assert_eq!(early + polled.records.len(), RECORDS);
+}
+
+#[test]
 fn a_start_below_the_log_or_beyond_it_is_reported_and_never_moved() {
     let cluster = cluster();
     let name = topic(&cluster, 2);
