@@ -160,12 +160,17 @@ impl Task {
     }
 
     /// Takes the clocks of a commit back; those of another topology are ignored.
+    ///
+    /// An input that stood still at the last commit brings the clocks of an earlier one. Clocks only
+    /// go forward, so of several calls the highest counts.
     pub fn restore_times(&mut self, times: &[Timestamp]) {
         if let [stream_time, times @ ..] = times
             && times.len() == self.env.times.len()
         {
-            self.env.stream_time = *stream_time;
-            self.env.times.copy_from_slice(times);
+            self.env.stream_time = self.env.stream_time.max(*stream_time);
+            for (clock, committed) in self.env.times.iter_mut().zip(times) {
+                *clock = (*clock).max(*committed);
+            }
         }
     }
 
