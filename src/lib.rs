@@ -11,6 +11,8 @@ pub mod exchange;
 pub mod http;
 pub mod kafka;
 pub mod metrics;
+#[doc(hidden)]
+pub mod mistake;
 pub mod operations;
 pub mod runtime;
 pub mod status;

@@ -19,6 +19,7 @@ use super::settings::{ConsumerSettings, ProducerSettings};
 use super::statistics::ClientStatistics;
 use super::topic::{Deliveries, NewTopic, TopicId, TopicInfo};
 use crate::clock::Clock;
+use crate::mistake::Mistake;
 
 /// A Kafka cluster, real or simulated: where consumers, producers and admin clients come from.
 pub trait Cluster: Clone + Send + Sync + 'static {
@@ -51,6 +52,14 @@ pub trait Cluster: Clone + Send + Sync + 'static {
     /// The time by which those who use the cluster live; a simulated one has its own.
     fn clock(&self) -> Clock {
         Clock::System
+    }
+
+    /// The mistake that those who use the cluster make on purpose: none, but in a simulation that
+    /// proves that it would see one.
+    #[doc(hidden)]
+    #[inline]
+    fn mistake(&self) -> Mistake {
+        Mistake::None
     }
 }
 
