@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and runs every test, goes on after a failure, and ends with a summary.
-#   test.sh [STAGE ...]     only these stages: units docs it goldens kafka chaos page deploy
+#   test.sh [STAGE ...]     only these stages: units docs it goldens simulation kafka chaos page deploy
 # REQUIRE_DATA=1 makes the absence of the NASDAQ data a failure (see tests/support/data.rs).
 set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -50,6 +50,7 @@ run() {
     docs) stage docs test_of --doc ;;
     it) stage it test_of --test it ;;
     goldens) stage goldens test_of --test goldens ;;
+    simulation) stage simulation test_of --test simulation ;;
     kafka)
       scripts/kafka-jars.sh > /dev/null
       stage kafka test_of --test kafka -- --test-threads=1
@@ -65,7 +66,7 @@ run() {
   esac
 }
 
-[ $# -gt 0 ] || set -- units docs it goldens kafka chaos page deploy
+[ $# -gt 0 ] || set -- units docs it goldens simulation kafka chaos page deploy
 # All programs are built before the first runs: a test that does not compile is seen at once.
 test_of --no-run || { echo "test.sh: the tests do not build" >&2; exit 1; }
 for name in "$@"; do run "$name"; done

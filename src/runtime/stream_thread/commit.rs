@@ -27,8 +27,8 @@ use crate::kafka::{
     Cluster, Committed, Consumer, KafkaError, Message, Offset, Outgoing, Producer, TopicPartition,
 };
 use crate::metrics::{CommitStep, ThreadMetrics};
-use crate::runtime::active_task::ActiveTask;
 use crate::mistake::Mistake;
+use crate::runtime::active_task::ActiveTask;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::observe::Shared;
 use crate::runtime::opening::OpenStores;

@@ -1,0 +1,113 @@
+//! A call that waits for a broker's answer, over a network that loses and delays.
+//!
+//! A lost request is sent again after the connection is back; so is one whose answer was lost,
+//! although it took effect. When the time is up the outcome is unknown: what is on its way may
+//! still arrive.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tidemill::kafka::{ErrorClass, KafkaError};
+
+use crate::world::{Micros, Sim, World, micros, note};
+
+/// A broker's answer to a request.
+pub(crate) enum Reply<T> {
+    /// This is it.
+    Done(Result<T, KafkaError>),
+    /// Ask again after a while; what for, if there is no time for that.
+    Again(Micros, KafkaError),
+}
+
+type Request<T> = Arc<dyn Fn(&mut World) -> Reply<T> + Send + Sync>;
+type Slot<T> = Arc<Mutex<Option<Reply<T>>>>;
+
+/// The error of a call whose outcome is unknown.
+pub(crate) fn timed_out(operation: &'static str) -> KafkaError {
+    KafkaError::new(ErrorClass::TimedOut, "_TIMED_OUT", operation, "no answer in time")
+}
+
+impl Sim {
+    /// Asks a broker, and waits for its answer.
+    pub(crate) fn call<T: Send + 'static>(
+        &self,
+        broker: usize,
+        timeout: Duration,
+        operation: &'static str,
+        request: impl Fn(&mut World) -> Reply<T> + Send + Sync + 'static,
+    ) -> Result<T, KafkaError> {
+        let request: Request<T> = Arc::new(request);
+        let deadline = self.lock().now + micros(timeout);
+        loop {
+            let slot: Slot<T> = Arc::default();
+            let Some(given_up) = self.send(broker, deadline, operation, &request, &slot) else {
+                return Err(timed_out(operation));
+            };
+            let mut reply = None;
+            while reply.is_none() && self.lock().now < given_up.min(deadline) {
+                self.wait_until(given_up.min(deadline));
+                reply = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            }
+            match reply {
+                Some(Reply::Done(result)) => return result,
+                Some(Reply::Again(wait, error)) => {
+                    if self.lock().now + wait >= deadline {
+                        self.note(format_args!("{operation}: no time left: {error}"));
+                        let left = deadline.saturating_sub(self.lock().now);
+                        self.pass(left);
+                        return Err(timed_out(operation));
+                    }
+                    self.pass(wait);
+                }
+                None if self.lock().now >= deadline => {
+                    self.note(format_args!("{operation}: timed out"));
+                    return Err(timed_out(operation));
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Sends a request once, and says when it is given up for lost; `None` outside of a process.
+    fn send<T: Send + 'static>(
+        &self,
+        broker: usize,
+        deadline: Micros,
+        operation: &'static str,
+        request: &Request<T>,
+        slot: &Slot<T>,
+    ) -> Option<Micros> {
+        let mut world = self.lock();
+        let (actor, life) = (world.current?, world.current_life()?);
+        let arrival = world.arrival(life.process, broker);
+        let late = arrival > deadline && world.random.chance(500);
+        let lost = world.weather.lost_requests;
+        let lost = late || world.random.chance(lost);
+        let unanswered = world.weather.lost_answers;
+        let unanswered = world.random.chance(unanswered);
+        if lost || unanswered {
+            let what = if lost { "request" } else { "answer" };
+            note!(world, "{:?}: the {what} of {operation} is lost", life.process);
+        }
+        if !lost {
+            let (request, slot) = (Arc::clone(request), Arc::clone(slot));
+            world.at(arrival, move |world| {
+                let reply = request(world);
+                if unanswered {
+                    return;
+                }
+                let at = world.now + world.latency();
+                world.within(life, at, move |world| {
+                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(reply);
+                    world.wake(actor);
+                });
+            });
+        }
+        let given_up = if lost || unanswered {
+            arrival + world.random.between(200_000, 1_500_000)
+        } else {
+            Micros::MAX
+        };
+        Some(given_up)
+    }
+}

@@ -1,0 +1,59 @@
+//! The simulation as a test: seeds that must hold, replay, and mistakes that must be found.
+
+use tidemill::mistake::Mistake;
+use tidemill_simulation::{Options, Outcome, run};
+
+/// How many seeds the ordinary tests run.
+const SEEDS: u64 = 200;
+
+fn run_seed(seed: u64, options: &Options) -> Outcome {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    run(seed, options, folder.path())
+}
+
+/// The seed's story, for whoever has to find out what went wrong.
+fn story(outcome: &Outcome) -> String {
+    let events: Vec<&str> = outcome.trace.events().collect();
+    format!(
+        "seed {} ({}: {})\n{}\n{}\nagain: cargo run --release --example simulate -- --seed {} --trace",
+        outcome.seed,
+        outcome.scenario,
+        outcome.layout,
+        events.join("\n"),
+        outcome.violations.join("\n"),
+        outcome.seed
+    )
+}
+
+/// The first seed that finds a mistake.
+fn first_to_find(mistake: Mistake) -> Option<u64> {
+    let options = Options { mistake, ..Options::default() };
+    (0..SEEDS).find(|seed| !run_seed(*seed, &options).violations.is_empty())
+}
+
+#[test]
+fn whatever_goes_wrong_each_record_counts_exactly_once() {
+    for seed in 0..SEEDS {
+        let outcome = run_seed(seed, &Options::default());
+        assert!(outcome.violations.is_empty(), "{}", story(&outcome));
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in [3, 14, 15] {
+        let options = Options { whole_trace: true, ..Options::default() };
+        let (first, second) = (run_seed(seed, &options), run_seed(seed, &options));
+        let events = |outcome: &Outcome| -> Vec<String> {
+            outcome.trace.events().map(str::to_owned).collect()
+        };
+        assert!(first.trace.count() > 50, "something happened: {}", story(&first));
+        assert_eq!(events(&first), events(&second));
+        assert_eq!(first.trace.fingerprint(), second.trace.fingerprint());
+    }
+}
+
+#[test]
+fn state_that_is_applied_before_its_transaction_commits_is_found() {
+    assert!(first_to_find(Mistake::AppliesBeforeCommit).is_some());
+}
