@@ -32,7 +32,7 @@ pub struct BookSummary {
     pub asset_id: CompactString,
     /// Resting orders of both sides.
     pub orders: usize,
-    /// Open shares at the [best prices](DEPTH_LEVELS) of each side.
+    /// Open shares at the best prices of each side.
     pub depth_shares: [u64; 2],
     /// The best price of each side; `None` where nobody waits.
     pub best_price: [Option<Price>; 2],

@@ -5,14 +5,14 @@
 //! and the network are simulated, with everything that can go wrong in them. A seed decides all
 //! that happens, so a seed that fails fails the same way again.
 //!
-//! Read in this order: [`run`] (one seed from start to end), [`scenario`] (applications and their
-//! models), [`faults`], [`check`] (what must hold), then how it works: [`world`] (time and chance),
+//! Read in this order: [`mod@run`] (one seed from start to end), [`scenario`] (applications and their
+//! models), [`faults`], `check` (what must hold), then how it works: [`world`] (time and chance),
 //! `scheduler` (coroutines), [`process`], [`cluster`] (what brokers do), [`client`] (what the client
 //! library does), [`trace`].
 //!
 //! To add an application, write a file of [`scenario`] and name it in
 //! [`SCENARIOS`](scenario::SCENARIOS). To add a fault, add a variant to [`faults::Fault`], its place
-//! in `faults::fault` and its effect in `faults::strike`. A new invariant goes to [`check`].
+//! in `faults::fault` and its effect in `faults::strike`. A new invariant goes to `check`.
 
 mod check;
 pub mod client;

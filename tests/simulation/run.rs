@@ -2,7 +2,7 @@
 //!
 //! 1. The processes start, inputs come, faults happen, for some twenty virtual seconds.
 //! 2. The faults end. Every process runs again, and all that is left must be done within a bound.
-//! 3. The processes stop in order, and the [checks](crate::check) are made.
+//! 3. The processes stop in order, and the checks are made.
 
 use std::path::Path;
 use std::sync::Arc;

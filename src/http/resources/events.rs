@@ -1,6 +1,6 @@
 //! `/events`: the instance as it changes, as server-sent events.
 //!
-//! The first event, `snapshot`, is the whole document of [`Watch`]; each later one, `patch`, is a
+//! The first event, `snapshot`, is the whole document; each later one, `patch`, is a
 //! merge patch with what has changed, about once a second. A client that comes back with
 //! `Last-Event-ID` gets the patches that it missed, or a snapshot when that was too long ago.
 //!

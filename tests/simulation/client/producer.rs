@@ -1,4 +1,4 @@
-//! The producer: what the runtime holds of a [`Sender`](super::send::Sender).
+//! The producer: what the runtime holds of a [`Sender`].
 
 use std::sync::Arc;
 use std::time::Duration;
