@@ -95,6 +95,22 @@ pub enum RuntimeError {
         /// What the broker said.
         detail: String,
     },
+    /// A store's position is not in its changelog, and the configuration says to stop then.
+    #[error(
+        "store {store} of task {task}: its position {position} is not in its changelog ({reason}). \
+         Set changelog.out.of.range=rebuild to clear the store and read the changelog from its start, \
+         or find out first who deleted those records"
+    )]
+    ChangelogOutOfRange {
+        /// Which task.
+        task: TaskId,
+        /// Which store.
+        store: String,
+        /// Where the store stands.
+        position: i64,
+        /// Why the changelog does not go on from there, in a word.
+        reason: &'static str,
+    },
     /// The group's offsets lie before what the local state contains.
     #[error(
         "{partition}: the group's offset ({}) lies before what the local state contains ({kept}): \
@@ -154,6 +170,7 @@ impl RuntimeError {
             | Self::Topics(_)
             | Self::Panic { .. }
             | Self::InputOutOfRange { .. }
+            | Self::ChangelogOutOfRange { .. }
             | Self::OffsetsReset { .. }
             | Self::Consumer(_)
             | Self::DuplicateInstance
@@ -178,6 +195,7 @@ impl RuntimeError {
             Self::Delivery { .. } => "delivery",
             Self::IdentityChanged => "identity",
             Self::InputOutOfRange { .. } => "out_of_range",
+            Self::ChangelogOutOfRange { .. } => "changelog_out_of_range",
             Self::OffsetsReset { .. } => "offsets_reset",
             Self::Consumer(_) => "consumer",
             Self::DuplicateInstance => "duplicate_instance",

@@ -113,6 +113,7 @@ impl<C: Cluster> Instance<C> {
                     interval_ms: i64::try_from(config.state.flush_interval.as_millis())
                         .unwrap_or(i64::MAX),
                 },
+                out_of_range: config.state.changelog_out_of_range,
             },
             shared,
             stop: Arc::default(),

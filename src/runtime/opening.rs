@@ -12,6 +12,7 @@ use tidemill_topology::graph::TaskId;
 use super::error::RuntimeError;
 use super::observe::Shared;
 use super::plan::Plan;
+use crate::config::ChangelogOutOfRange;
 
 /// Databases that are opened at the same time.
 const SIDE_BY_SIDE: usize = 8;
@@ -33,6 +34,8 @@ pub struct Opening {
     pub memory: StateMemory,
     /// When write sets move on to the engine.
     pub policy: ApplyPolicy,
+    /// What happens to a store whose position is not in its changelog.
+    pub out_of_range: ChangelogOutOfRange,
 }
 
 impl Opening {
@@ -72,7 +75,7 @@ impl Opening {
 
     fn open(&self, task: TaskId, plan: &Plan, shared: &Shared) -> Result<OpenStores, RuntimeError> {
         let specs = &plan.subtopology(task.subtopology).stores;
-        let Self { directory, memory, policy } = self;
+        let Self { directory, memory, policy, .. } = self;
         let name = task.to_string();
         let on_disk = specs.iter().any(|spec| spec.persistent);
         let locked = if on_disk { Some(directory.open_task(&name)?) } else { None };

@@ -18,6 +18,7 @@
 //! here and after it got it back. Other tasks keep running meanwhile.
 
 mod copies;
+mod misfit;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use tidemill_topology::store::spec::ChangelogEntry;
 use super::error::RuntimeError;
 use super::observe::Shared;
 use super::opening::{OpenStores, Opening};
-use super::plan::{ChangelogPlan, Plan};
+use super::plan::Plan;
 use crate::clock::Clock;
 use crate::kafka::{
     Admin, Cluster, Consumer, Event, Isolation, KafkaError, Message, Offset, OffsetSpec, Received,
@@ -49,8 +50,6 @@ const POLL: Duration = Duration::from_millis(5);
 const BATCH: usize = 100_000;
 /// How long a batch is gathered.
 const BATCH_WAIT: Duration = Duration::from_millis(100);
-/// A store not caught up for longer may have missed deletions: Kafka keeps tombstones so long.
-const TOMBSTONE_RETENTION_MS: i64 = 24 * 60 * 60 * 1000;
 /// How long a task waits that could not be opened, for another try.
 const RETRY: Duration = Duration::from_millis(100);
 /// Tasks that are opened together; those that restore already wait meanwhile.
@@ -400,8 +399,18 @@ impl<C: Cluster> StateUpdater<C> {
             };
             let name = &subtopology.stores[at].name;
             let start = match stores.position(index) {
-                Some(position) => match misfit(&position, changelog, first, last, now_ms) {
+                Some(position) => match misfit::of(&position, changelog, first, last, now_ms) {
                     None => Offset(position.offset),
+                    Some(reason)
+                        if misfit::ends_the_instance(reason, self.opening.out_of_range) =>
+                    {
+                        return Err(RuntimeError::ChangelogOutOfRange {
+                            task,
+                            store: name.clone(),
+                            position: position.offset,
+                            reason,
+                        });
+                    }
                     Some(reason) => {
                         tracing::warn!(%task, store = name, reason, position = position.offset, %first, %last,
                             "local state does not fit its changelog; it is rebuilt");
@@ -500,12 +509,21 @@ impl<C: Cluster> StateUpdater<C> {
             Event::OutOfRange { partition, error } | Event::Truncated { partition, error } => {
                 let holds = |job: &Job| job.open.iter().any(|log| log.partition == partition);
                 let Some(at) = self.jobs.iter().position(holds) else { return };
-                tracing::warn!(%partition, %error, "changelog position is gone; the store is rebuilt");
                 let mut job = self.jobs.swap_remove(at);
                 self.unassign(&job);
+                if misfit::ends_the_instance(misfit::GONE, self.opening.out_of_range)
+                    && let Some(log) = job.open.iter().find(|log| log.partition == partition)
+                {
+                    let (task, store, position) = (job.task, log.name.clone(), log.position.0);
+                    let reason = misfit::GONE;
+                    let error = RuntimeError::ChangelogOutOfRange { task, store, position, reason };
+                    self.answer(Done::Failed { task, error });
+                    return;
+                }
+                tracing::warn!(%partition, %error, "changelog position is gone; the store is rebuilt");
                 let mut wiped = Ok(());
                 for log in job.open.iter().filter(|log| log.partition == partition) {
-                    self.shared.client().store_rebuilt(&log.name, "out_of_range");
+                    self.shared.client().store_rebuilt(&log.name, misfit::GONE);
                     wiped = job.stores.stores.wipe(log.index);
                 }
                 let task = job.task;
@@ -643,27 +661,6 @@ fn put<C: Consumer>(
     log.moved = clock.now();
     log.metrics.restored(count, bytes);
     Ok(count)
-}
-
-/// Why a position cannot be continued from; `None` if it can.
-fn misfit(
-    position: &Position,
-    changelog: &ChangelogPlan,
-    first: Offset,
-    last: Offset,
-    now_ms: i64,
-) -> Option<&'static str> {
-    if changelog.id.is_some() && position.topic_id.is_some() && position.topic_id != changelog.id {
-        Some("topic_recreated")
-    } else if position.offset < first.0 {
-        Some("below_log_start")
-    } else if position.offset > last.0 {
-        Some("beyond_log_end")
-    } else if now_ms - position.caught_up_at_ms > TOMBSTONE_RETENTION_MS {
-        Some("older_than_tombstones")
-    } else {
-        None
-    }
 }
 
 /// Whether it is worth trying again.

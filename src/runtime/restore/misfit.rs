@@ -1,0 +1,74 @@
+//! Local state that does not fit its changelog: why, and what follows.
+
+use tidemill_state::Position;
+
+use crate::config::ChangelogOutOfRange;
+use crate::kafka::Offset;
+use crate::runtime::plan::ChangelogPlan;
+
+/// A store not caught up for longer may have missed deletions: Kafka keeps tombstones so long.
+const TOMBSTONE_RETENTION_MS: i64 = 24 * 60 * 60 * 1000;
+/// Why a store is rebuilt that may have missed deletions.
+const TOO_OLD: &str = "older_than_tombstones";
+/// Why a store is rebuilt whose position the broker no longer knows.
+pub(super) const GONE: &str = "out_of_range";
+
+/// Why a position cannot be continued from; `None` if it can.
+pub(super) fn of(
+    position: &Position,
+    changelog: &ChangelogPlan,
+    first: Offset,
+    last: Offset,
+    now_ms: i64,
+) -> Option<&'static str> {
+    if changelog.id.is_some() && position.topic_id.is_some() && position.topic_id != changelog.id {
+        Some("topic_recreated")
+    } else if position.offset < first.0 {
+        Some("below_log_start")
+    } else if position.offset > last.0 {
+        Some("beyond_log_end")
+    } else if now_ms - position.caught_up_at_ms > TOMBSTONE_RETENTION_MS {
+        Some(TOO_OLD)
+    } else {
+        None
+    }
+}
+
+/// Whether a misfit ends the instance. A store that is merely too old is rebuilt whatever the
+/// configuration says: nothing is missing.
+pub(super) fn ends_the_instance(reason: &str, policy: ChangelogOutOfRange) -> bool {
+    policy == ChangelogOutOfRange::Fail && reason != TOO_OLD
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 10 * TOMBSTONE_RETENTION_MS;
+
+    fn reason(offset: i64, topic: u8, caught_up_at_ms: i64) -> Option<&'static str> {
+        let position =
+            Position { offset, topic_id: Some([topic; 16]), leader_epoch: None, caught_up_at_ms };
+        let changelog = ChangelogPlan { topic: "log".into(), id: Some([1; 16]), is_input: false };
+        of(&position, &changelog, Offset(10), Offset(20), NOW)
+    }
+
+    #[test]
+    fn a_position_fits_from_the_first_offset_to_the_end_of_the_same_topic() {
+        assert_eq!(reason(10, 1, NOW), None);
+        assert_eq!(reason(20, 1, NOW), None);
+        assert_eq!(reason(9, 1, NOW), Some("below_log_start"));
+        assert_eq!(reason(21, 1, NOW), Some("beyond_log_end"));
+        assert_eq!(reason(15, 2, NOW), Some("topic_recreated"));
+        assert_eq!(reason(15, 1, NOW - TOMBSTONE_RETENTION_MS - 1), Some(TOO_OLD));
+    }
+
+    #[test]
+    fn only_what_is_missing_ends_an_instance_that_is_to_fail() {
+        for reason in ["below_log_start", "beyond_log_end", "topic_recreated", GONE] {
+            assert!(ends_the_instance(reason, ChangelogOutOfRange::Fail));
+            assert!(!ends_the_instance(reason, ChangelogOutOfRange::Rebuild));
+        }
+        assert!(!ends_the_instance(TOO_OLD, ChangelogOutOfRange::Fail));
+    }
+}
