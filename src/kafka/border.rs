@@ -167,6 +167,22 @@ pub trait Consumer: Send + 'static {
         timeout: Duration,
     ) -> Result<(), KafkaError>;
 
+    /// Fetches assigned partitions anew from these positions, whatever it was that stopped them:
+    /// asks for their leaders again, and hands their records out. Records fetched before are
+    /// dropped.
+    ///
+    /// # Errors
+    /// As [`seek`](Self::seek).
+    fn refetch(
+        &mut self,
+        positions: &[(TopicPartition, Offset)],
+        timeout: Duration,
+    ) -> Result<(), KafkaError> {
+        let partitions: Vec<_> = positions.iter().map(|(partition, _)| partition.clone()).collect();
+        self.resume(&partitions);
+        self.seek(positions, timeout)
+    }
+
     /// The next offset `poll` would hand out: past the last record handed out and past the control
     /// records behind it. `None` before the first. Never asks the cluster.
     fn position(&self, partition: &TopicPartition) -> Option<Offset>;

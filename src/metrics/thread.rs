@@ -24,6 +24,7 @@ pub(super) struct ThreadFamilies {
     commit_failures: CounterFamily,
     aborts: CounterFamily,
     fences: CounterFamily,
+    stalls: CounterFamily,
     commit: Family<HistogramVec>,
     steps: Family<CounterVec>,
     open_bytes: GaugeFamily,
@@ -126,6 +127,11 @@ impl ThreadFamilies {
                 "txn-abort-time-ns-total",
             )?,
             fences: counter("fences_total", "Times a producer was fenced by a newer one.", "")?,
+            stalls: counter(
+                "input_stalls_total",
+                "Times an input stood although its log went on, and was fetched anew.",
+                "",
+            )?,
             commit: latency(
                 "commit_seconds",
                 "Time of one commit, all its steps.",
@@ -177,6 +183,7 @@ impl ThreadFamilies {
             commit_failures: self.commit_failures.series(labels),
             aborts: self.aborts.series(labels),
             fences: self.fences.series(labels),
+            stalls: self.stalls.series(labels),
             commit: self.commit.series(labels),
             steps: CommitStep::ALL.map(|step| self.steps.series(&[thread, step.word()])),
             open_bytes: self.open_bytes.series(labels),
@@ -240,6 +247,7 @@ pub struct ThreadMetrics {
     commit_failures: Counter,
     aborts: Counter,
     fences: Counter,
+    stalls: Counter,
     commit: Histogram,
     steps: [FloatCounter; CommitStep::ALL.len()],
     open_bytes: Gauge,
@@ -314,6 +322,11 @@ impl ThreadMetrics {
     /// The producer was fenced by a newer one of its transactional id.
     pub fn fenced(&self) {
         self.fences.inc();
+    }
+
+    /// An input stood although its log went on.
+    pub fn input_stalled(&self) {
+        self.stalls.inc();
     }
 
     /// Tasks the thread owns.

@@ -16,6 +16,7 @@ mod commit;
 mod meters;
 mod publish;
 mod rebalance;
+mod stalls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ use crate::kafka::{Cluster, Consumer, Event, GroupMetadata, Producer, ProducerSe
 use crate::metrics::{LocalThread, ThreadMetrics};
 use crate::status::TaskState;
 use meters::Meters;
+use stalls::StallWatch;
 
 /// How long a call of the commit may wait before its outcome counts as unknown and it is repeated.
 const CALL: Duration = Duration::from_secs(5);
@@ -164,6 +166,7 @@ pub struct StreamThread<C: Cluster> {
     publish_interval: Duration,
     last_purge: Instant,
     last_fenced: Option<Instant>,
+    stalls: StallWatch,
     metrics: ThreadMetrics,
     local: LocalThread,
     meters: Meters,
@@ -230,6 +233,7 @@ impl<C: Cluster> StreamThread<C> {
             publish_interval: PUBLISH,
             last_purge: now,
             last_fenced: None,
+            stalls: StallWatch::new(now),
             metrics,
             local: LocalThread::default(),
             meters,
@@ -277,6 +281,7 @@ impl<C: Cluster> StreamThread<C> {
         self.take_restored()?;
         self.process()?;
         self.punctuate()?;
+        self.look_for_stalls();
         if self.commit_is_due() {
             self.commit()?;
         }

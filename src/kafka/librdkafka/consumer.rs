@@ -565,6 +565,27 @@ impl Consumer for LibrdkafkaConsumer {
         Ok(())
     }
 
+    fn refetch(
+        &mut self,
+        positions: &[(TopicPartition, Offset)],
+        timeout: Duration,
+    ) -> Result<(), KafkaError> {
+        for (partition, _) in positions {
+            let Some(&slot) = self.slots.get(partition) else { continue };
+            let tracked = &mut self.partitions[slot.index()];
+            if let Some(queue) = &tracked.queue {
+                queue.forward(Some(&self.records));
+            }
+            (tracked.paused, tracked.held) = (false, false);
+        }
+        self.hold(positions.iter().map(|(partition, _)| partition), false)?;
+        self.seek(positions, timeout)?;
+        // A position is not fetched before its leader is known, and librdkafka takes it up with the
+        // next metadata only, which it asks for every few minutes.
+        self.client.ask_metadata(timeout);
+        Ok(())
+    }
+
     fn position(&self, partition: &TopicPartition) -> Option<Offset> {
         let next = self.tracked(partition)?.next;
         if matches!(self.role, ConsumerRole::Assigned) {

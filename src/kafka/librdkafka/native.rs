@@ -80,6 +80,23 @@ impl Client {
         self.0.as_ptr()
     }
 
+    /// Asks for the brokers, and for the leaders of the topics that it knows. Says whether it was
+    /// answered.
+    pub(super) fn ask_metadata(&self, timeout: Duration) -> bool {
+        let mut metadata = std::ptr::null();
+        // SAFETY: the client is live; null stands for the topics that it knows; what was answered
+        // is freed once.
+        unsafe {
+            let topics = std::ptr::null_mut();
+            let code = rd_kafka_metadata(self.raw(), 0, topics, &raw mut metadata, millis(timeout));
+            if code != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return false;
+            }
+            rd_kafka_metadata_destroy(metadata);
+        }
+        true
+    }
+
     /// The error that made it useless, if one did.
     pub(super) fn fatal_error(&self) -> Option<KafkaError> {
         let mut reason = [0 as c_char; 512];

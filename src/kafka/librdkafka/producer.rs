@@ -66,21 +66,8 @@ impl LibrdkafkaProducer {
     /// first metadata replaces the connection over which it came by those to the brokers that it
     /// names; the second one comes over one of these.
     fn connect(&mut self, timeout: Duration) {
-        for _ in 0..2 {
-            let mut metadata = ptr::null();
-            // SAFETY: the client is live; null asks for the topics that it knows, of which there
-            // are none; what was answered is freed once.
-            unsafe {
-                let (client, topics) = (self.client.raw(), ptr::null_mut());
-                if rd_kafka_metadata(client, 0, topics, &raw mut metadata, millis(timeout))
-                    != Code::RD_KAFKA_RESP_ERR_NO_ERROR
-                {
-                    // Whoever waits for the coordinator will say why there is none.
-                    return;
-                }
-                rd_kafka_metadata_destroy(metadata);
-            }
-        }
+        // Whoever waits for the coordinator will say why there is none.
+        let _answered = self.client.ask_metadata(timeout) && self.client.ask_metadata(timeout);
     }
 
     /// Sends what waits at once, and waits until it is delivered.

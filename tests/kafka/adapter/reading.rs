@@ -251,6 +251,53 @@ fn a_position_that_comes_right_after_the_assignment_stays() {
 }
 
 #[test]
+fn a_partition_that_is_held_let_go_and_held_again_begins_where_it_is_told() {
+    let cluster = cluster();
+    let name = topic(&cluster, 1);
+    send_all(&cluster, &name, 0, &["0", "1", "2"]);
+    let partition = TopicPartition::new(name.as_str(), 0);
+    let mut reader = consumer(&cluster, ConsumerRole::Assigned, &unique("reader"));
+    for first in 0..3 {
+        let held = StartAt::paused(partition.clone());
+        // Given up while it is still held, and then again after it was read.
+        reader.incremental_assign(std::slice::from_ref(&held)).expect("it is not assigned");
+        reader.incremental_unassign(std::slice::from_ref(&partition)).expect("it is assigned");
+        reader.incremental_assign(&[held]).expect("it is not assigned any more");
+        reader.seek(&[(partition.clone(), Offset(first))], LIMIT).expect("it is assigned");
+        reader.resume(std::slice::from_ref(&partition));
+        let polled = poll_until(&mut reader, "the end", |polled| !polled.ends().is_empty());
+        let expected: Vec<String> = (first..3).map(|offset| offset.to_string()).collect();
+        assert_eq!(polled.values(), expected);
+        reader.incremental_unassign(std::slice::from_ref(&partition)).expect("it is assigned");
+    }
+}
+
+#[test]
+fn a_partition_that_is_fetched_anew_hands_out_each_record_once() {
+    let cluster = cluster();
+    let name = topic(&cluster, 2);
+    send_all(&cluster, &name, 0, &["a0", "a1"]);
+    send_all(&cluster, &name, 1, &["b0"]);
+    let (first, second) =
+        (TopicPartition::new(name.as_str(), 0), TopicPartition::new(name.as_str(), 1));
+    let mut reader = consumer(&cluster, ConsumerRole::Assigned, &unique("reader"));
+    let held = StartAt::paused(second.clone());
+    reader.assign(&[StartAt::offset(first.clone(), Offset::ZERO), held]).expect("an assignment");
+    let polled = poll_until(&mut reader, "two records", |polled| polled.records.len() == 2);
+    assert_eq!(polled.values(), ["a0", "a1"]);
+    // One stands with records that it keeps back, the other has not even begun.
+    reader.pause(std::slice::from_ref(&first));
+    send_all(&cluster, &name, 0, &["a2"]);
+    assert_eq!(poll_for(&mut reader, Duration::from_millis(700)).values(), Vec::<String>::new());
+    let positions = [(first.clone(), Offset(2)), (second, Offset::ZERO)];
+    reader.refetch(&positions, LIMIT).expect("assigned partitions");
+    let mut values = poll_for(&mut reader, Duration::from_millis(1_500)).values();
+    values.sort_unstable();
+    assert_eq!(values, ["a2", "b0"]);
+    assert_eq!(reader.position(&first), Some(Offset(3)));
+}
+
+#[test]
 fn a_start_below_the_log_or_beyond_it_is_reported_and_never_moved() {
     let cluster = cluster();
     let name = topic(&cluster, 2);
