@@ -103,6 +103,8 @@ pub fn plan(
             at += random.between(2_000_000, 5_000_000);
         }
     }
+    // A restart after the end would start a process that was told to stop for good.
+    plan.retain(|(at, _)| *at < until);
     plan.sort_by_key(|(at, _)| *at);
     plan
 }
