@@ -35,7 +35,8 @@ fn an_optimized_table_is_restored_from_its_source_topic() {
     let mut first = market.start_ready("one", &more);
     list(&market, "asset1", 1.0);
     wait_for("the asset to be read", LIMIT, || {
-        committed(market.bootstrap(), market.application(), &market.topic("assets"))[0]
+        let read = committed(market.bootstrap(), market.application(), &market.topic("assets"))[0];
+        read.filter(|offset| *offset >= 1)
     });
     assert_eq!(status_of(&market, "1", 5.5), "REJECTED");
     assert_eq!(status_of(&market, "2", 5.0), "ACCEPTED");
@@ -64,7 +65,8 @@ fn a_stopped_instance_does_not_restore_what_it_has_not_processed() {
     let mut first = market.start_ready("one", &more);
     list(&market, "asset1", 1.0);
     wait_for("the asset to be read", LIMIT, || {
-        committed(market.bootstrap(), market.application(), &market.topic("assets"))[0]
+        let read = committed(market.bootstrap(), market.application(), &market.topic("assets"))[0];
+        read.filter(|offset| *offset >= 1)
     });
     first.stop();
     for number in 0..10 {
