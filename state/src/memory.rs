@@ -6,6 +6,7 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tidemill_topology::store::bytes::{KeyRange, Order, Visit};
+use tidemill_topology::store::{EngineFactory, StoreEngine, StoreSpec};
 
 use crate::backend::{Backend, Batch};
 use crate::error::Result;
@@ -17,44 +18,72 @@ pub struct MemoryBackend {
     bytes: usize,
 }
 
-impl MemoryBackend {
-    /// Bytes of all keys and values.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes
+/// A backend of this process that readers on other threads share: one in memory, or the engine of a
+/// user. Only its owner writes, in batches.
+#[derive(Clone)]
+pub(crate) struct SharedMemory {
+    engine: Arc<RwLock<Box<dyn StoreEngine>>>,
+    make: EngineFactory,
+}
+
+type ReadEngine<'e> = RwLockReadGuard<'e, Box<dyn StoreEngine>>;
+
+/// An engine that entries are applied to.
+pub(crate) struct WriteEngine<'e>(RwLockWriteGuard<'e, Box<dyn StoreEngine>>);
+
+impl SharedMemory {
+    /// An empty one, of the engine that the store wants.
+    pub(crate) fn new(spec: &StoreSpec) -> Self {
+        let make = spec.engine.clone();
+        let make = make.unwrap_or_else(|| EngineFactory::new(MemoryBackend::default));
+        Self { engine: Arc::new(RwLock::new(make.make())), make }
+    }
+
+    pub(crate) fn read(&self) -> ReadEngine<'_> {
+        self.engine.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> WriteEngine<'_> {
+        WriteEngine(self.engine.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Removes everything.
-    pub fn clear(&mut self) {
-        *self = Self::default();
-    }
-}
-
-/// A backend in memory that readers on other threads share. Only its owner writes, in batches.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SharedMemory(Arc<RwLock<MemoryBackend>>);
-
-impl SharedMemory {
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, MemoryBackend> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, MemoryBackend> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn clear(&self) {
+        *self.write().0 = self.make.make();
     }
 }
 
 impl Backend for SharedMemory {
     fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
-        self.read().get(key, value)
+        value.clear();
+        Ok(self.read().get(key, value))
     }
 
     fn scan(&self, range: KeyRange<'_>, order: Order, visit: &mut Visit<'_>) -> Result {
-        self.read().scan(range, order, visit)
+        if range.to.is_none_or(|to| range.from < to) {
+            self.read().scan(range, order, visit);
+        }
+        Ok(())
     }
 
     fn approximate_entries(&self) -> u64 {
-        self.read().approximate_entries()
+        self.read().entries()
+    }
+}
+
+impl Batch for WriteEngine<'_> {
+    fn put(&mut self, key: &[u8], value: &[u8]) {
+        self.0.put(key, value);
+    }
+
+    fn delete(&mut self, key: &[u8]) {
+        self.0.delete(key);
+    }
+
+    fn delete_range(&mut self, from: &[u8], to: &[u8]) {
+        if from < to {
+            self.0.delete_range(from, to);
+        }
     }
 }
 
@@ -71,18 +100,17 @@ pub(crate) fn bounds(range: KeyRange<'_>) -> Option<Bounds<&[u8]>> {
     }
 }
 
-impl Backend for MemoryBackend {
-    fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
-        value.clear();
+impl StoreEngine for MemoryBackend {
+    fn get(&self, key: &[u8], value: &mut Vec<u8>) -> bool {
         let found = self.entries.get(key);
         if let Some(found) = found {
             value.extend_from_slice(found);
         }
-        Ok(found.is_some())
+        found.is_some()
     }
 
-    fn scan(&self, range: KeyRange<'_>, order: Order, visit: &mut Visit<'_>) -> Result {
-        let Some(bounds) = bounds(range) else { return Ok(()) };
+    fn scan(&self, range: KeyRange<'_>, order: Order, visit: &mut Visit<'_>) {
+        let Some(bounds) = bounds(range) else { return };
         let mut entries = self.entries.range::<[u8], _>(bounds);
         let next = || match order {
             Order::Forward => entries.next(),
@@ -93,15 +121,16 @@ impl Backend for MemoryBackend {
                 break;
             }
         }
-        Ok(())
     }
 
-    fn approximate_entries(&self) -> u64 {
+    fn entries(&self) -> u64 {
         self.entries.len() as u64
     }
-}
 
-impl Batch for MemoryBackend {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn put(&mut self, key: &[u8], value: &[u8]) {
         self.bytes += key.len() + value.len();
         if let Some(old) = self.entries.insert(key.into(), value.into()) {

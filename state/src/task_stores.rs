@@ -190,7 +190,7 @@ impl TaskStores {
                     let family = database.column_family(&spec.name);
                     Store::Disk(LayeredStore::new(spec.clone(), family, share))
                 }
-                _ => Store::Memory(LayeredStore::new(spec.clone(), SharedMemory::default(), share)),
+                _ => Store::Memory(LayeredStore::new(spec.clone(), SharedMemory::new(spec), share)),
             });
         }
         let inputs = match &disk {
@@ -348,7 +348,7 @@ impl TaskStores {
         self.apply_to_disk()?;
         for store in &mut self.stores {
             if let Store::Memory(store) = store {
-                store.write_set.write_unapplied(&mut *store.backend.write());
+                store.write_set.write_unapplied(&mut store.backend.write());
             }
             let budget = store.cache_budget();
             store.write_set_mut().applied(budget);
@@ -526,7 +526,7 @@ impl TaskStores {
         self.revive_disk()?;
         let store = &mut self.stores[index.0];
         match (&mut *store, &self.disk) {
-            (Store::Memory(store), _) => store.backend.write().clear(),
+            (Store::Memory(store), _) => store.backend.clear(),
             (Store::Disk(store), Some(disk)) => disk.database()?.wipe(&store.spec().name)?,
             // A store on disk came with the disk.
             (Store::Disk(_), None) => {}
@@ -648,7 +648,7 @@ fn put_restored(
 ) -> Result {
     let (name, database): (_, &Database) = match (&mut *store, disk) {
         (Store::Disk(store), Some(disk)) => (&store.spec().name, disk.database()?),
-        (Store::Memory(store), _) => return drain_into(buffer, &mut *store.backend.write()),
+        (Store::Memory(store), _) => return drain_into(buffer, &mut store.backend.write()),
         (Store::Disk(_), None) => return Ok(()),
     };
     let mut batch = database.batch();

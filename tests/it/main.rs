@@ -6,6 +6,7 @@ mod borders;
 mod exchange;
 mod fuzz;
 mod goldens_files;
+mod processor_stores;
 mod replay;
 mod stores;
 mod table_views;

@@ -6,13 +6,13 @@ use tidemill::prelude::*;
 use tidemill_topology::node::Route;
 
 /// Puts each record into the store of that name.
-struct Keep {
+pub struct Keep {
     store: &'static str,
     handle: Option<KeyValueHandle<String, i64>>,
 }
 
 impl Keep {
-    fn into(store: &'static str) -> Self {
+    pub fn into(store: &'static str) -> Self {
         Self { store, handle: None }
     }
 }

@@ -231,10 +231,12 @@ pub enum DropReason {
     /// It is out of order for a versioned table.
     OutOfOrder,
 }
+    /// Its sink's partitioner chose no partition.
+    NoPartition,
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NullKey,
         Self::NullValue,
         Self::NullJoinKey,
@@ -246,6 +248,7 @@ impl DropReason {
         Self::Production,
         Self::OutOfOrder,
     ];
+        Self::NoPartition,
 
     /// Whether each such record is sent to the dead-letter topic, if there is one.
     #[must_use]
@@ -268,6 +271,7 @@ impl DropReason {
             Self::Production => "production",
             Self::OutOfOrder => "out_of_order",
         }
+            Self::NoPartition => "no_partition",
     }
 }
 

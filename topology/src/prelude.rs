@@ -32,7 +32,8 @@ pub use crate::serde::{
     SessionWindowed, TimeWindowed, U16, U32, U64, Utf8,
 };
 pub use crate::store::{
-    GlobalHandle, KeyValue, KeyValueHandle, Order, StoreEntry, StoreKind, StoreSpec, Version,
-    VersionPut, VersionedHandle, WindowHandle,
+    GlobalHandle, KeyValue, KeyValueHandle, Order, SessionHandle, StoreEngine, StoreEntry,
+    StoreKind, StoreSpec, TableHandle, ValueAndTimestamp, Version, VersionPut, VersionedHandle,
+    WindowHandle,
 };
 pub use crate::time::{Timestamp, Window, Windowed};

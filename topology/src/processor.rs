@@ -48,7 +48,11 @@ use crate::node::{Children, Context, DropReason, Operator, PunctuationType, Sche
 use crate::record::{RawRecord, Record};
 use crate::store::bytes::{BytesStore, StoreIndex};
 use crate::store::global::GlobalHandle;
-use crate::store::key_value::{KeyValue, KeyValueHandle, TimestampedHandle};
+use crate::store::key_value::{
+    KeyValue, KeyValueHandle, TableHandle, TimestampedHandle, ValueAndTimestamp,
+};
+use crate::store::session::SessionHandle;
+use crate::store::sessions::Sessions;
 use crate::store::spec::StoreKind;
 use crate::store::versioned::{VersionedHandle, Versions};
 use crate::store::window::{WindowHandle, Windows};
@@ -125,9 +129,9 @@ impl BoundStores {
             let index = wiring.store_index(name)?;
             let kind = wiring.store_spec(name)?.kind;
             let observed = match kind {
-                StoreKind::Versioned { .. } | StoreKind::TimestampedWindow { .. } => {
-                    Some(wiring.store_time(name)?)
-                }
+                StoreKind::Versioned { .. }
+                | StoreKind::TimestampedWindow { .. }
+                | StoreKind::Session { .. } => Some(wiring.store_time(name)?),
                 _ => None,
             };
             let serdes = Arc::clone(&wiring.stores[wiring.task_stores[index.0]].serdes);
@@ -177,7 +181,94 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
         &self,
         name: &str,
     ) -> Result<KeyValueHandle<SK, SV>> {
-        self.handle(self.bound(name)?)
+        let bound = self.bound(name)?;
+        match bound.kind {
+            StoreKind::KeyValue => self.handle(bound),
+            kind => Err(Error::wiring(format!(
+                "store {name} is of kind {}; bind it with {}",
+                kind.name(),
+                match kind {
+                    StoreKind::TimestampedKeyValue => "table",
+                    StoreKind::Versioned { .. } => "versioned",
+                    StoreKind::Session { .. } => "session",
+                    _ => "window",
+                }
+            ))),
+        }
+    }
+
+    /// Binds the store of a table that the processor was connected to, to read it; in `init`. The
+    /// records that the processor is given must be in the same partitions as the table's.
+    ///
+    /// A table that is only there to be read like this is what Kafka Streams calls a read-only state
+    /// store: with [`Optimization::ALL`](crate::graph::Optimization) its topic is its changelog.
+    ///
+    /// ```
+    /// use tidemill_topology::prelude::*;
+    ///
+    /// /// Gives each order the price of its asset.
+    /// struct Priced(Option<TableHandle<String, f64>>);
+    ///
+    /// impl Processor<String, i64> for Priced {
+    ///     type KeyOut = String;
+    ///     type ValueOut = f64;
+    ///
+    ///     fn init(&mut self, ctx: &mut ProcessorContext<'_, '_, String, f64>) -> Result {
+    ///         self.0 = Some(ctx.table("prices")?);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn process(
+    ///         &mut self,
+    ///         order: Record<'_, String, i64>,
+    ///         ctx: &mut ProcessorContext<'_, '_, String, f64>,
+    ///     ) -> Result {
+    ///         let Some(prices) = &self.0 else { return Ok(()) };
+    ///         match ctx.get_table(prices, order.key)? {
+    ///             Some(price) => ctx.forward(order.with_value(&(price.value * *order.value as f64))),
+    ///             None => Ok(()),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let builder = StreamsBuilder::new();
+    /// builder.table("prices", Consumed::with(Utf8, F64), Materialized::named("prices", F64));
+    /// builder
+    ///     .stream("orders", Consumed::with(Utf8, I64))
+    ///     .process(|| Priced(None), &["prices"])
+    ///     .to("values", Produced::with(Utf8, F64));
+    /// builder.build().unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// When it was not connected, is no table's store, or holds other types.
+    pub fn table<SK: 'static, SV: 'static>(&self, name: &str) -> Result<TableHandle<SK, SV>> {
+        let bound = self.bound(name)?;
+        match bound.kind {
+            StoreKind::TimestampedKeyValue => {
+                Ok(TableHandle(TimestampedHandle(self.handle(bound)?)))
+            }
+            kind => Err(Error::wiring(format!(
+                "store {name} is of kind {} and no table's",
+                kind.name()
+            ))),
+        }
+    }
+
+    /// The value that a table's store has under a key, and since when.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn get_table<SK: 'static, SV: 'static>(
+        &mut self,
+        handle: &TableHandle<SK, SV>,
+        key: &SK,
+    ) -> Result<Option<ValueAndTimestamp<SV>>> {
+        let mut bytes = std::mem::take(&mut self.ctx.env.buffers.key);
+        handle.0.0.write_key(key, &mut bytes)?;
+        let found = self.ctx.timestamped(&handle.0).get(&bytes);
+        self.ctx.env.buffers.key = bytes;
+        found
     }
 
     /// Binds a versioned store that the processor was connected to; in `init`.
@@ -287,6 +378,20 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
         WindowHandle::new(TimestampedHandle(self.handle(bound)?), bound.kind, observed)
     }
 
+    /// Binds a session store that the processor was connected to; in `init`.
+    ///
+    /// # Errors
+    /// When it was not connected, keeps no sessions, or holds other types.
+    pub fn session<SK: 'static, SV: 'static>(&self, name: &str) -> Result<SessionHandle<SK, SV>> {
+        let bound = self.bound(name)?;
+        let Some(observed) = bound.observed else {
+            return Err(Error::wiring(format!(
+                "store {name} keeps no sessions; bind it with key_value"
+            )));
+        };
+        SessionHandle::new(self.handle(bound)?, bound.kind, observed)
+    }
+
     fn bound(&self, name: &str) -> Result<&'c BoundStore> {
         let known =
             self.stores.and_then(|stores| stores.stores.iter().find(|bound| bound.name == name));
@@ -339,6 +444,14 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
         handle: &'s mut WindowHandle<SK, SV>,
     ) -> Windows<'s, 't, SK, SV> {
         Windows { handle, ctx: self.ctx }
+    }
+
+    /// A session store to read and write.
+    pub fn sessions<'s, SK, SV>(
+        &'s mut self,
+        handle: &'s mut SessionHandle<SK, SV>,
+    ) -> Sessions<'s, 't, SK, SV> {
+        Sessions { handle, ctx: self.ctx }
     }
 
     /// A store in bytes, for processors that lay their entries out themselves and would otherwise

@@ -13,7 +13,7 @@ use crate::operators::foreign_key::{
     Subscribe, Subscription, SubscriptionSerde,
 };
 use crate::operators::pass_through::PassThrough;
-use crate::operators::sink::{Sink, Target};
+use crate::operators::sink::{Destination, Sink, Target};
 use crate::operators::source::Source;
 use crate::operators::table_state::TableState;
 use crate::operators::table_view::StoredTable;
@@ -331,7 +331,7 @@ where
                     target: Target::Fixed(target.clone()),
                     key: Arc::new(Bytes),
                     value: Arc::new(AnswerSerde),
-                    partitioner: Some(Arc::new(|_, answer, _| Some(answer.partition))),
+                    partitioner: Some(Arc::new(|_, answer, _| Destination::One(answer.partition))),
                 }))
             }),
         )

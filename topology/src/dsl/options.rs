@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Cause;
-use crate::operators::sink::Partitioner;
+use crate::operators::sink::{Destination, Partitioner};
 use crate::operators::source::TimestampExtractor;
 use crate::record::Record;
 use crate::serde::{Serde, SerdeRef};
@@ -106,7 +106,35 @@ impl<K: 'static, V: 'static> Produced<K, V> {
         mut self,
         partitioner: impl Fn(&K, &V, i32) -> Option<i32> + Send + Sync + 'static,
     ) -> Self {
-        self.partitioner = Some(Arc::new(partitioner));
+        self.partitioner = Some(Arc::new(move |key, value, partitions| {
+            partitioner(key, value, partitions).into()
+        }));
+        self
+    }
+
+    /// Sends each record to several partitions, or to none: then it is dropped, and counted. Given
+    /// the key, the value and how many partitions there are.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let notices = builder.stream("notices", Consumed::with(Utf8, Utf8));
+    /// // Every reader hears of a halt, whichever partition it reads.
+    /// let all_if_halt = |_: &String, notice: &String, count: i32| match notice.as_str() {
+    ///     "halt" => (0..count).collect(),
+    ///     _ => vec![0],
+    /// };
+    /// notices.to("notices-by-reader", Produced::with(Utf8, Utf8).multicast(all_if_halt));
+    /// # builder.build().unwrap();
+    /// ```
+    #[must_use]
+    pub fn multicast(
+        mut self,
+        partitions: impl Fn(&K, &V, i32) -> Vec<i32> + Send + Sync + 'static,
+    ) -> Self {
+        self.partitioner = Some(Arc::new(move |key, value, count| {
+            Destination::Each(partitions(key, value, count))
+        }));
         self
     }
 
@@ -163,7 +191,9 @@ impl<K: 'static, V: 'static> Repartitioned<K, V> {
         mut self,
         partitioner: impl Fn(&K, &V, i32) -> Option<i32> + Send + Sync + 'static,
     ) -> Self {
-        self.partitioner = Some(Arc::new(partitioner));
+        self.partitioner = Some(Arc::new(move |key, value, partitions| {
+            partitioner(key, value, partitions).into()
+        }));
         self
     }
 

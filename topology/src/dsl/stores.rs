@@ -7,6 +7,7 @@ use crate::dsl::windowed::segment_ms;
 use crate::dsl::windows::{EmitStrategy, millis};
 use crate::graph::Store;
 use crate::serde::Serde;
+use crate::store::engine::{EngineFactory, StoreEngine};
 use crate::store::spec::{StoreKind, StoreSpec};
 
 /// Declares stores for [`add_state_store`](super::builder::StreamsBuilder::add_state_store).
@@ -145,6 +146,77 @@ impl Stores {
         };
         Store::new(StoreSpec::new(name, kind), Arc::new(key), Arc::new(value))
     }
+
+    /// A persistent session store with a changelog: a value by key, start and end. What ended longer
+    /// than `retention` before the latest end put is dropped, from the changelog as well.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use std::time::Duration;
+    /// use tidemill_topology::prelude::*;
+    ///
+    /// /// Tells how long a visitor has been here: until nothing was heard for a minute.
+    /// struct Visits {
+    ///     visits: Option<SessionHandle<String, i64>>,
+    /// }
+    ///
+    /// const GAP_MS: i64 = 60_000;
+    ///
+    /// impl Processor<String, i64> for Visits {
+    ///     type KeyOut = String;
+    ///     type ValueOut = i64;
+    ///
+    ///     fn init(&mut self, ctx: &mut ProcessorContext<'_, '_, String, i64>) -> Result {
+    ///         self.visits = Some(ctx.session("visits")?);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn process(
+    ///         &mut self,
+    ///         click: Record<'_, String, i64>,
+    ///         ctx: &mut ProcessorContext<'_, '_, String, i64>,
+    ///     ) -> Result {
+    ///         let Some(handle) = &mut self.visits else { return Ok(()) };
+    ///         let at = click.timestamp;
+    ///         let mut visits = ctx.sessions(handle);
+    ///         let (mut visit, mut clicks) = (Window { start: at, end: at }, 1);
+    ///         let mut earlier = Vec::new();
+    ///         visits.fetch(click.key, at - GAP_MS, at + GAP_MS, Order::Forward, |session, count| {
+    ///             visit.start = visit.start.min(session.start);
+    ///             visit.end = visit.end.max(session.end);
+    ///             clicks += count;
+    ///             earlier.push(session);
+    ///             Ok(ControlFlow::Continue(()))
+    ///         })?;
+    ///         for session in earlier {
+    ///             visits.remove(click.key, session, at)?;
+    ///         }
+    ///         visits.put(click.key, visit, &clicks, at)?;
+    ///         ctx.forward(click.with_value(&(visit.end - visit.start)))
+    ///     }
+    /// }
+    ///
+    /// let builder = StreamsBuilder::new();
+    /// builder.add_state_store(Stores::session("visits", Utf8, I64, Duration::from_secs(3_600)));
+    /// builder
+    ///     .stream("clicks", Consumed::with(Utf8, I64))
+    ///     .process(|| Visits { visits: None }, &["visits"])
+    ///     .to("lengths", Produced::with(Utf8, I64));
+    /// builder.build().unwrap();
+    /// ```
+    pub fn session<K: 'static, V: 'static>(
+        name: impl Into<String>,
+        key: impl Serde<K>,
+        value: impl Serde<V>,
+        retention: Duration,
+    ) -> Store {
+        let retention_ms = millis(retention);
+        let kind = StoreKind::Session {
+            retention_ms,
+            segment_ms: segment_ms(EmitStrategy::OnWindowUpdate, retention_ms, 0),
+        };
+        Store::new(StoreSpec::new(name, kind), Arc::new(key), Arc::new(value))
+    }
 }
 
 impl Store {
@@ -160,6 +232,18 @@ impl Store {
     #[must_use]
     pub fn in_memory(mut self) -> Self {
         self.spec.persistent = false;
+        self
+    }
+
+    /// Kept by an engine of one's own, which is filled from the store's changelog at each start; see
+    /// [`engine`](crate::store::engine).
+    #[must_use]
+    pub fn with_engine<E: StoreEngine + 'static>(
+        mut self,
+        make: impl Fn() -> E + Send + Sync + 'static,
+    ) -> Self {
+        self.spec.persistent = false;
+        self.spec.engine = Some(EngineFactory::new(make));
         self
     }
 

@@ -1,17 +1,34 @@
-//! `to` and `repartition`: serializes records and sends them to a topic. Stateless.
+//! `to` and `repartition`: serializes records and sends them to a topic. Stateless. Drops, counted:
+//! records that a partitioner sends to no partition.
 
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::node::{Context, Operator, SinkTopic};
+use crate::node::{Context, DropReason, Operator, SinkTopic};
 use crate::record::Record;
 use crate::serde::SerdeRef;
 
 /// Chooses a record's topic.
 pub(crate) type TopicChooser<K, V> = Arc<dyn Fn(&K, &V, &Context<'_>) -> String + Send + Sync>;
 
-/// Chooses a record's partition out of the topic's number of them; `None` leaves it to the key.
-pub(crate) type Partitioner<K, V> = Arc<dyn Fn(&K, &V, i32) -> Option<i32> + Send + Sync>;
+/// Chooses where a record goes, out of the topic's number of partitions.
+pub(crate) type Partitioner<K, V> = Arc<dyn Fn(&K, &V, i32) -> Destination + Send + Sync>;
+
+/// The partitions that a record goes to.
+pub(crate) enum Destination {
+    /// The one that its key hashes to.
+    OfKey,
+    /// This one.
+    One(i32),
+    /// Each of these.
+    Each(Vec<i32>),
+}
+
+impl From<Option<i32>> for Destination {
+    fn from(partition: Option<i32>) -> Self {
+        partition.map_or(Self::OfKey, Self::One)
+    }
+}
 
 /// Where a sink writes.
 pub(crate) enum Target<K, V> {
@@ -46,13 +63,27 @@ impl<K: 'static, V: 'static> Operator<K, V> for Sink<K, V> {
                 &known[at]
             }
         };
-        let partition = match &self.partitioner {
-            Some(choose) => ctx
-                .host
-                .partitions(topic)
-                .and_then(|partitions| choose(record.key, record.value, partitions)),
-            None => None,
+        let Some(choose) = &self.partitioner else {
+            return ctx.send(topic, None, &self.key, &self.value, record);
         };
-        ctx.send(topic, partition, &self.key, &self.value, record)
+        let destination = ctx
+            .host
+            .partitions(topic)
+            .map_or(Destination::OfKey, |partitions| choose(record.key, record.value, partitions));
+        match destination {
+            Destination::OfKey => ctx.send(topic, None, &self.key, &self.value, record),
+            Destination::One(partition) => {
+                ctx.send(topic, Some(partition), &self.key, &self.value, record)
+            }
+            Destination::Each(partitions) => {
+                if partitions.is_empty() {
+                    ctx.drop_record(DropReason::NoPartition);
+                }
+                for partition in partitions {
+                    ctx.send(topic, Some(partition), &self.key, &self.value, record)?;
+                }
+                Ok(())
+            }
+        }
     }
 }

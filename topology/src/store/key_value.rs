@@ -211,6 +211,10 @@ impl<K, V> Clone for TimestampedHandle<K, V> {
     }
 }
 
+/// A table's store, bound to be read by a processor; see
+/// [`ProcessorContext::table`](crate::processor::ProcessorContext::table).
+pub struct TableHandle<K, V>(pub(crate) TimestampedHandle<K, V>);
+
 /// A timestamped key-value store for the length of one call into an operator. Its keys are given in
 /// bytes, so that an operator that looks up and then writes serializes its key once.
 pub struct Timestamped<'a, K, V> {

@@ -35,14 +35,25 @@ impl<K: 'static, V: 'static> SessionHandle<K, V> {
     /// # Errors
     /// When the task has no such store, or it is of another kind or other types.
     pub fn bind(wiring: &mut Wiring<'_>, name: &str) -> Result<Self> {
-        let StoreKind::Session { retention_ms, segment_ms } = wiring.store_spec(name)?.kind else {
+        let kind = wiring.store_spec(name)?.kind;
+        let entries = wiring.key_value(name)?;
+        Self::new(entries, kind, wiring.store_time(name)?)
+    }
+
+    pub(crate) fn new(
+        entries: KeyValueHandle<K, V>,
+        kind: StoreKind,
+        observed: TimeSlot,
+    ) -> Result<Self> {
+        let StoreKind::Session { retention_ms, segment_ms } = kind else {
+            let name = &entries.name;
             return Err(Error::wiring(format!("store {name} is no session store")));
         };
         Ok(Self {
-            entries: wiring.key_value(name)?,
+            entries,
             retention_ms,
             segment_ms: segment_ms.max(1),
-            observed: wiring.store_time(name)?,
+            observed,
             first_live: 0,
             key: Vec::new(),
             range_end: Vec::new(),
@@ -52,6 +63,24 @@ impl<K: 'static, V: 'static> SessionHandle<K, V> {
 
     fn number(&self, time: Timestamp) -> i64 {
         time.millis().max(0) / self.segment_ms
+    }
+
+    /// The number of the segment that a session with this end lies in.
+    pub(crate) fn segment_of(&self, end: Timestamp) -> i64 {
+        self.number(end)
+    }
+
+    /// The highest session end put so far.
+    pub(crate) fn latest(&self, ctx: &Context<'_>) -> Timestamp {
+        ctx.time(self.observed)
+    }
+
+    /// The first session end that retention still covers.
+    pub(crate) fn oldest(&self, ctx: &Context<'_>) -> Timestamp {
+        match self.latest(ctx) {
+            Timestamp::UNKNOWN => Timestamp::MIN,
+            latest => latest - self.retention_ms + 1,
+        }
     }
 
     fn set_key(&mut self, key: &[u8], session: Window) {

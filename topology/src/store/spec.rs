@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::store::engine::EngineFactory;
 use crate::time::Timestamp;
 
 /// The byte layout of a store and of its changelog; see the [module](self).
@@ -261,6 +262,8 @@ pub struct StoreSpec {
     pub changelog_config: BTreeMap<String, String>,
     /// A source topic that serves as the changelog; `None` for a topic of its own.
     pub changelog_source: Option<String>,
+    /// Where committed entries rest, if not in RocksDB or in a map in memory.
+    pub engine: Option<EngineFactory>,
 }
 
 impl StoreSpec {
@@ -275,6 +278,7 @@ impl StoreSpec {
             logged: true,
             changelog_config: BTreeMap::new(),
             changelog_source: None,
+            engine: None,
         }
     }
 }

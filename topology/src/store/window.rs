@@ -262,6 +262,35 @@ impl<K: 'static, V: 'static> Windows<'_, '_, K, V> {
         let key = self.key(key)?;
         self.handle.fetch(&key, from, to, order, self.ctx, visit)
     }
+
+    /// Visits the windows of all keys whose start lies in `from..=to`: by segment of time, then by
+    /// the keys' bytes and start. What is visited is copied first, so keep the span short.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or what `visit` returned.
+    pub fn fetch_all(
+        &mut self,
+        from: Timestamp,
+        to: Timestamp,
+        mut visit: impl FnMut(K, Timestamp, ValueAndTimestamp<V>) -> Result<ControlFlow<()>>,
+    ) -> Result {
+        let from = from.max(self.handle.oldest(self.ctx)).max(Timestamp::new(0));
+        let to = to.min(self.ctx.time(self.handle.observed));
+        if from > to {
+            return Ok(());
+        }
+        let mut found = Vec::new();
+        self.handle.started_in(from..to + 1, self.ctx, &mut found)?;
+        let handle = self.handle.handle();
+        for (stored, value) in found {
+            let Some((key, start)) = split_window_key(&stored) else { continue };
+            let entry = Timestamped::read(handle, &value)?;
+            if visit(handle.read_key(key)?, start, entry)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The key, window start and sequence in a window store's key.
