@@ -217,8 +217,10 @@ static STATE: &[Key] = &[
         "statestore.cache.max.bytes",
         Bytes(0, i64::MAX),
         Value("10 MiB"),
-        "Clean entries kept in memory above RocksDB, and updates merged before they are \
-         forwarded, all stores of the process together. 0 forwards every update.",
+        "Updates that caching stores (`Materialized::caching`) hold back until the commit, to merge \
+         those of one key: all stores of the instance together, an equal part for each stream \
+         thread. When there are more, they are forwarded early. 0 forwards every update at once, \
+         as if no store were caching.",
     ),
     key(
         "state.flush.bytes",

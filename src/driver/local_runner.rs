@@ -12,6 +12,7 @@ use tidemill_state::{ApplyPolicy, InputOffset, StateMemory};
 use tidemill_topology::error::{Error as TopologyError, Result as TopologyResult};
 use tidemill_topology::graph::{Subtopology, Topology};
 use tidemill_topology::handler::Handlers;
+use tidemill_topology::held_back::HeldLimit;
 use tidemill_topology::node::{DropReason, EMIT_INTERVAL_MS, Host, Outgoing, SinkTopic};
 use tidemill_topology::record::{Headers, RawRecord};
 use tidemill_topology::store::{BytesStore, StoreEntry, StoreIndex};
@@ -41,6 +42,8 @@ pub struct RunnerSettings {
     pub directory: Option<PathBuf>,
     /// What the stores may use of the process's memory, in bytes.
     pub memory_bytes: usize,
+    /// What caching stores may hold back between commits, in bytes; 0 forwards every update.
+    pub cache_max_bytes: usize,
     /// When committed entries move on to the stores' engine.
     pub apply: ApplyPolicy,
     /// Whether changelogs are kept, in memory, so that the runner can be restarted.
@@ -57,6 +60,7 @@ impl Default for RunnerSettings {
             emit_interval_ms: EMIT_INTERVAL_MS,
             directory: None,
             memory_bytes: 64 << 20,
+            cache_max_bytes: 10 << 20,
             apply: ApplyPolicy::default(),
             keeps_changelogs: false,
         }
@@ -103,6 +107,8 @@ enum Place {
 pub struct LocalRunner {
     topology: Topology,
     settings: RunnerSettings,
+    /// What the tasks' caching stores hold back, and may.
+    held: HeldLimit,
     memory: StateMemory,
     tasks: Vec<LocalTask>,
     globals: Vec<LocalTask>,
@@ -121,7 +127,11 @@ impl LocalRunner {
     /// When the topology cannot be wired, or the stores cannot be opened.
     pub fn new(topology: &Topology, settings: RunnerSettings) -> Result<Self> {
         let mut runner = Self {
-            topology: topology.clone(),
+            topology: match settings.cache_max_bytes {
+                0 => topology.without_caching(),
+                _ => topology.clone(),
+            },
+            held: HeldLimit::new(settings.cache_max_bytes),
             memory: StateMemory::new(settings.memory_bytes),
             tasks: Vec::new(),
             globals: Vec::new(),
@@ -338,6 +348,7 @@ impl LocalRunner {
         let settings = TaskSettings {
             handlers: &self.settings.handlers,
             emit_interval_ms: self.settings.emit_interval_ms,
+            held: &self.held,
             directory: self.settings.directory.as_deref(),
             memory: &self.memory,
             apply: self.settings.apply,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tidemill_state::{ApplyPolicy, InputOffset, Position, StateError, StateMemory, TaskStores};
 use tidemill_topology::graph::{Subtopology, TaskId, Topology};
 use tidemill_topology::handler::Handlers;
+use tidemill_topology::held_back::HeldLimit;
 use tidemill_topology::store::{StoreIndex, StoreSpec};
 use tidemill_topology::task::Task;
 use tidemill_topology::time::Timestamp;
@@ -18,6 +19,7 @@ use super::error::Result;
 pub(crate) struct TaskSettings<'s> {
     pub(crate) handlers: &'s Arc<Handlers>,
     pub(crate) emit_interval_ms: i64,
+    pub(crate) held: &'s HeldLimit,
     pub(crate) directory: Option<&'s Path>,
     pub(crate) memory: &'s StateMemory,
     pub(crate) apply: ApplyPolicy,
@@ -85,6 +87,7 @@ impl LocalTask {
         }
         let mut task = topology.task(subtopology.id, Arc::clone(settings.handlers))?;
         task.set_emit_interval_ms(settings.emit_interval_ms);
+        task.share_held_limit(settings.held.clone());
         if let Some(times) = &survivors.times {
             task.restore_times(times);
         }

@@ -121,6 +121,15 @@ impl TestDriverBuilder {
         self
     }
 
+    /// What caching stores may hold back between two commits, as `statestore.cache.max.bytes` of a
+    /// configuration; 10 MiB unless told. Only of interest with
+    /// [`manual_commits`](Self::manual_commits).
+    #[must_use]
+    pub fn cache_max_bytes(mut self, bytes: usize) -> Self {
+        self.settings.cache_max_bytes = bytes;
+        self
+    }
+
     /// Commits only when [`commit`](TopologyTestDriver::commit) is called, instead of after each
     /// record: caching operators hold their updates back until then, and a restart loses what came
     /// since.

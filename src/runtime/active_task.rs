@@ -10,12 +10,10 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::Instant;
 
 use tidemill_state::{Applied, InputOffset, TaskStores};
-use tidemill_topology::graph::{TaskId, Topology};
-use tidemill_topology::handler::Handlers;
+use tidemill_topology::graph::TaskId;
 use tidemill_topology::node::DropReason;
 use tidemill_topology::record::{Headers, RawRecord};
 use tidemill_topology::task::{InputIndex, Task};
@@ -118,19 +116,17 @@ pub struct ActiveTask<M> {
 }
 
 impl<M: Message> ActiveTask<M> {
-    /// A task that has just been assigned.
+    /// A task that has just been assigned, with its operators.
     ///
     /// # Errors
-    /// When the topology cannot be wired.
+    /// When the operators do not read what the plan says.
     pub fn new<C: Consumer<Message = M>>(
         id: TaskId,
-        topology: &Topology,
-        handlers: &Arc<Handlers>,
+        task: Task,
         plan: &Plan,
         consumer: &mut C,
         metrics: TaskMetrics,
     ) -> Result<Self, RuntimeError> {
-        let task = topology.task(id.subtopology, Arc::clone(handlers))?;
         let inputs = plan
             .inputs(id)
             .map(|(input, partition)| {

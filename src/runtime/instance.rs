@@ -14,6 +14,7 @@ use tidemill_topology::handler::Handlers;
 
 use super::error::RuntimeError;
 use super::global::{GlobalStores, GlobalUpdater};
+use super::held_budget::HeldBudget;
 use super::internal_topics;
 use super::membership::{MembersRole, MembersSettings, MembersTopic};
 use super::observe::{Phase, Shared};
@@ -47,6 +48,7 @@ pub struct Instance<C> {
     instance_id: String,
     opening: Opening,
     shared: Arc<Shared>,
+    held: HeldBudget,
     stop: Arc<AtomicBool>,
     is_joining: Arc<AtomicBool>,
 }
@@ -117,6 +119,7 @@ impl<C: Cluster> Instance<C> {
             },
             shared,
             stop: Arc::default(),
+            held: HeldBudget::new(size(config.state.cache_max_bytes)),
             is_joining: Arc::default(),
         })
     }
@@ -420,6 +423,7 @@ impl<C: Cluster> Instance<C> {
     }
 
     fn thread_config(&self, name: &str, producer: ProducerSettings) -> ThreadConfig {
+                held: self.held.share(),
         let config = &self.config;
         ThreadConfig {
             name: name.to_owned(),

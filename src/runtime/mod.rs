@@ -2,8 +2,8 @@
 //!
 //! Read in this order: [`streams`] and [`instance`] (an instance and its parts), [`plan`] and
 //! [`internal_topics`] (a topology on a cluster), [`stream_thread`] (the loop, the commit and
-//! rebalance protocols), [`active_task`], [`idle`] and [`collector`] (a record's way), [`restore`]
-//! (the restore protocol), [`error`] (what answers what), [`membership`] (what instances know of
+//! rebalance protocols), [`active_task`], [`idle`], [`held_budget`] and [`collector`] (a record's
+//! way), [`restore`] (the restore protocol), [`error`] (what answers what), [`membership`] (what instances know of
 //! each other), [`standby`] (copies of others' state), [`observe`] and [`query`] (what others see).
 
 pub mod active_task;
@@ -12,6 +12,7 @@ pub mod commit_metadata;
 mod control;
 pub mod error;
 pub mod global;
+pub mod held_budget;
 pub mod idle;
 pub mod instance;
 pub mod internal_topics;

@@ -28,12 +28,15 @@ use tidemill_state::TaskDirectory;
 use tidemill_topology::graph::{TaskId, Topology};
 use tidemill_topology::handler::Handlers;
 use tidemill_topology::time::Timestamp;
+use tidemill_topology::held_back::HeldLimit;
+use tidemill_topology::task::Task;
 
 use super::active_task::ActiveTask;
 use super::collector::Collector;
 use super::error::{Reaction, RuntimeError};
 use super::global::GlobalStores;
 use super::idle::TaskIdle;
+use super::held_budget::HeldShare;
 use super::observe::Shared;
 use super::plan::Plan;
 use super::query::readable::Asker;
@@ -103,6 +106,8 @@ pub struct ThreadLinks {
     /// Tells when readers wait to be shown the stores.
     pub asker: Arc<Asker>,
     /// Set when the instance is told to stop.
+    /// Its part of what caching stores may hold back.
+    pub held: HeldShare,
     pub stop: Arc<AtomicBool>,
     /// Set when this thread alone is to end, and others are to have its tasks.
     pub removed: Arc<AtomicBool>,
@@ -146,6 +151,8 @@ pub struct StreamThread<C: Cluster> {
     /// The wall clock when punctuations were last looked for.
     last_punctuated: Timestamp,
     records: Vec<Received<MessageOf<C>>>,
+    /// What its tasks' caching stores hold back, and may.
+    held: HeldLimit,
     events: Vec<Event>,
     consumer: C::Consumer,
     collector: Collector<C::Producer>,
@@ -199,6 +206,7 @@ impl<C: Cluster> StreamThread<C> {
         Self {
             collector: Collector::new(
                 producer,
+        let held = HeldLimit::new(links.held.bytes());
                 application_id,
                 Arc::clone(&plan),
                 globals,
@@ -220,6 +228,7 @@ impl<C: Cluster> StreamThread<C> {
             last_punctuated: Timestamp::UNKNOWN,
             records: Vec::new(),
             events: Vec::new(),
+            held,
             consumer,
             directories: BTreeMap::new(),
             early: Vec::new(),
@@ -377,6 +386,7 @@ impl<C: Cluster> StreamThread<C> {
             else {
                 continue;
             };
+        self.held.set_max_bytes(self.links.held.bytes());
             if transactional && !self.in_transaction {
                 self.collector.producer().begin()?;
                 self.in_transaction = true;
@@ -406,6 +416,7 @@ impl<C: Cluster> StreamThread<C> {
         self.balance_fetching();
         let tasks = &self.tasks;
         self.busy.retain(|id| tasks.get(id).is_some_and(|task| task.buffered() > 0));
+        self.make_room_for_updates()?;
         Ok(())
     }
 
@@ -417,6 +428,26 @@ impl<C: Cluster> StreamThread<C> {
                 task.state == TaskState::Running && task.inputs.len() > 1
             };
             let Some(task) = self.tasks.get_mut(id).filter(running) else { continue };
+    /// The operators of a task, at its beginning.
+    fn operators(&self, id: TaskId) -> Result<Task, RuntimeError> {
+        let mut task = self.topology.task(id.subtopology, Arc::clone(&self.handlers))?;
+        task.set_partition(id.partition);
+        task.share_held_limit(self.held.clone());
+        Ok(task)
+    }
+
+    /// Pushes on what every task holds back, once it is most of what this thread may: otherwise the
+    /// tasks that came first would leave the others no room to merge updates in.
+    fn make_room_for_updates(&mut self) -> Result<(), RuntimeError> {
+        if self.held.bytes() <= self.held.max_bytes() / 4 * 3 {
+            return Ok(());
+        }
+        for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
+            task.flush(&mut self.collector)?;
+        }
+        Ok(())
+    }
+
             for at in 0..task.inputs.len() {
                 let waiting = task.buffered_of(at);
                 let input = &mut task.inputs[at];

@@ -236,15 +236,17 @@ pub fn properties(config: &Config) -> BTreeMap<String, String> {
     properties
 }
 
-/// The topology with the optimization that a configuration asks for: what an instance runs.
+/// The topology with the optimization and the caching that a configuration asks for: what an instance
+/// runs.
 ///
 /// # Errors
 /// When the topology was built with another one.
 pub fn optimized(topology: Topology, config: &Config) -> Result<Topology, TopologyError> {
-    match config.runtime.optimization {
-        Optimization::None => Ok(topology),
-        Optimization::All => topology.optimized(),
-    }
+    let topology = match config.runtime.optimization {
+        Optimization::None => topology,
+        Optimization::All => topology.optimized()?,
+    };
+    Ok(if config.state.cache_max_bytes == 0 { topology.without_caching() } else { topology })
 }
 
 /// The error handlers that a configuration names.

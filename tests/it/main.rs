@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod borders;
+mod caching;
 mod exchange;
 mod fuzz;
 mod goldens_files;

@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::handler::{HandlerDecision, Handlers};
+use crate::held_back::HeldBack;
 use crate::record::{Headers, RawRecord, Record};
 use crate::serde::SerdeRef;
-use crate::store::bytes::{BytesStore, StoreIndex};
+use crate::store::bytes::{BytesStore, Pending, StoreIndex};
 use crate::store::key_value::{StoreBuffers, Timestamped, TimestampedHandle};
 use crate::time::Timestamp;
 
@@ -230,9 +231,9 @@ pub enum DropReason {
     Production,
     /// It is out of order for a versioned table.
     OutOfOrder,
-}
     /// Its sink's partitioner chose no partition.
     NoPartition,
+}
 
 impl DropReason {
     /// All of them, in the order of their counters.
@@ -247,8 +248,8 @@ impl DropReason {
         Self::Processing,
         Self::Production,
         Self::OutOfOrder,
-    ];
         Self::NoPartition,
+    ];
 
     /// Whether each such record is sent to the dead-letter topic, if there is one.
     #[must_use]
@@ -270,8 +271,8 @@ impl DropReason {
             Self::Processing => "processing",
             Self::Production => "production",
             Self::OutOfOrder => "out_of_order",
-        }
             Self::NoPartition => "no_partition",
+        }
     }
 }
 
@@ -293,6 +294,10 @@ pub struct Env {
     pub(crate) node_records: Box<[u64]>,
     pub(crate) dead_letters: u64,
     pub(crate) emit_interval_ms: i64,
+    /// The partition that the task works on.
+    pub(crate) partition: i32,
+    /// What its caching stores hold back.
+    pub(crate) held: HeldBack,
     pub(crate) names: Arc<[String]>,
     pub(crate) handlers: Arc<Handlers>,
     pub(crate) buffers: StoreBuffers,
@@ -424,6 +429,12 @@ impl Context<'_> {
         self.source
     }
 
+    /// The partition that the task works on, whether a record is being processed or not.
+    #[must_use]
+    pub fn partition(&self) -> i32 {
+        self.env.partition
+    }
+
     /// Highest timestamp that the task has seen.
     #[must_use]
     pub fn stream_time(&self) -> Timestamp {
@@ -479,6 +490,20 @@ impl Context<'_> {
     /// A store, in bytes.
     pub fn bytes_store(&mut self, index: StoreIndex) -> &mut dyn BytesStore {
         self.host.store(index)
+    }
+
+    /// Takes note of what a caching store holds back, after a change of it. Once there is too much,
+    /// all of the task's is pushed on when the record has been processed.
+    #[inline]
+    pub(crate) fn note_held(&mut self, store: StoreIndex) {
+        let bytes = self.host.store(store).pending_bytes();
+        self.env.held.note(store, bytes);
+    }
+
+    /// Takes the updates that a caching store holds back, to be pushed on.
+    pub(crate) fn take_held(&mut self, store: StoreIndex, into: &mut Vec<Pending>) {
+        self.host.store(store).drain_pending(into);
+        self.env.held.note(store, 0);
     }
 
     /// A timestamped store, typed. The buffer for keys is the caller's.

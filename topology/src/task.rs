@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
+use crate::held_back::HeldLimit;
 use crate::node::{
     Context, DropReason, Env, Host, PunctuationType, Schedule, ScheduleId, SinkTopic, Slot,
     TimeSlot, run_flush, run_init, run_punctuate, run_source,
@@ -40,6 +41,18 @@ impl Task {
     /// With 0 results come out with the record that closes their window.
     pub fn set_emit_interval_ms(&mut self, interval_ms: i64) {
         self.env.emit_interval_ms = interval_ms;
+    }
+
+    /// The partition that it works on; 0 unless told.
+    pub fn set_partition(&mut self, partition: i32) {
+        self.env.partition = partition;
+    }
+
+    /// Bounds what its caching stores hold back, together with those of other tasks that share the
+    /// limit: beyond it, all that this task holds back goes on its way before the commit. Unless
+    /// told there is no limit.
+    pub fn share_held_limit(&mut self, limit: HeldLimit) {
+        self.env.held.share(limit);
     }
 
     /// Highest time put into a store that keeps a clock, as windowed stores do.
@@ -101,11 +114,11 @@ impl Task {
         self.env.node_records[node as usize] += 1;
         let mut ctx = context(&mut self.nodes, &mut self.env, host, record);
         ctx.enter(node, run_source)?;
-        if self.env.schedules.is_empty() {
-            return Ok(());
+        if !self.env.schedules.is_empty() {
+            let now = self.env.stream_time;
+            self.punctuate(PunctuationType::StreamTime, now, host)?;
         }
-        let now = self.env.stream_time;
-        self.punctuate(PunctuationType::StreamTime, now, host)
+        if self.env.held.is_too_much() { self.flush(host) } else { Ok(()) }
     }
 
     /// Fires the wall-clock punctuations that are due.
@@ -117,7 +130,8 @@ impl Task {
             return Ok(());
         }
         let now = host.wall_clock();
-        self.punctuate(PunctuationType::WallClockTime, now, host)
+        self.punctuate(PunctuationType::WallClockTime, now, host)?;
+        if self.env.held.is_too_much() { self.flush(host) } else { Ok(()) }
     }
 
     /// Whether a wall-clock punctuation is due: then [`punctuate_wall_clock`](Self::punctuate_wall_clock)
@@ -132,7 +146,7 @@ impl Task {
         self.env.schedules.iter().any(due)
     }
 
-    /// Pushes on what caching operators held back; before each commit.
+    /// Pushes on what caching operators held back; before each commit, and when it is too much.
     ///
     /// # Errors
     /// As [`process`](Self::process).

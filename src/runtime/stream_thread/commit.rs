@@ -11,7 +11,6 @@
 //! A crash before 5 loses nothing: the transaction aborts, and the engines were not touched. A
 //! crash after 5 replays the changelogs from the engines' positions.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidemill_state::Position;
@@ -378,6 +377,7 @@ impl<C: Cluster> StreamThread<C> {
     /// Takes one task back: nothing of the aborted transaction stays in operators, stores, clocks
     /// or queues.
     pub(super) fn roll_task_back(&mut self, id: TaskId) -> Result<(), RuntimeError> {
+        let operators = self.operators(id)?;
         let Some(task) = self.tasks.get_mut(&id) else { return Ok(()) };
         task.clear_buffers();
         task.dirty = false;
@@ -387,7 +387,7 @@ impl<C: Cluster> StreamThread<C> {
         }
         self.consumer.pause(&partitions);
         self.meters.take_counts(task);
-        task.renew(self.topology.task(id.subtopology, Arc::clone(&self.handlers))?);
+        task.renew(operators);
         task.become_state(TaskState::Restoring);
         task.restoring_since = Some(self.clock.now());
         self.shared.stores().restoring(id);

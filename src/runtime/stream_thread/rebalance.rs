@@ -85,14 +85,8 @@ impl<C: Cluster> StreamThread<C> {
         for lead in partitions {
             let Some(id) = self.plan.task(lead) else { continue };
             let metrics = self.shared.metrics.task(&id.to_string());
-            let mut task = ActiveTask::new(
-                id,
-                &self.topology,
-                &self.handlers,
-                &self.plan,
-                &mut self.consumer,
-                metrics,
-            )?;
+            let operators = self.operators(id)?;
+            let mut task = ActiveTask::new(id, operators, &self.plan, &mut self.consumer, metrics)?;
             for (at, input) in task.inputs.iter_mut().enumerate() {
                 input.meter = self.meters.input(&input.partition.topic);
                 if input.slot.index() >= self.slots.len() {

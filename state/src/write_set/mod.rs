@@ -209,7 +209,7 @@ impl WriteSet {
                 continue;
             }
             if entry.is(Flags::PENDING) {
-                self.pending.detach(entry.pending, entry.key(), entry.value());
+                self.pending.detach(entry.pending, entry.key(), entry.value(), entry.written);
             }
             self.growth -= i64::from(entry.is(Flags::PRESENT));
             let was_dirty = entry.is(Flags::DIRTY);
@@ -373,7 +373,8 @@ impl WriteSet {
         let table = &mut self.table;
         self.pending.drain(into, |slot| {
             let entry = table.entry(slot);
-            let update = (entry.key().to_vec(), entry.value().map(<[u8]>::to_vec));
+            let value = entry.value().map(<[u8]>::to_vec);
+            let update = (entry.key().to_vec(), value, entry.written);
             table.change(slot, |entry| entry.unset(Flags::PENDING));
             table.make_evictable(slot);
             update

@@ -1,6 +1,7 @@
 //! Updates that a caching store holds back, so that several of one key go downstream as one.
 
 use tidemill_topology::store::Pending;
+use tidemill_topology::time::Timestamp;
 
 use super::table::Slot;
 
@@ -37,12 +38,18 @@ impl PendingUpdates {
     }
 
     /// Fixes an update at what the entry holds now.
-    pub(super) fn detach(&mut self, place: u32, key: &[u8], new: Option<&[u8]>) {
+    pub(super) fn detach(
+        &mut self,
+        place: u32,
+        key: &[u8],
+        new: Option<&[u8]>,
+        written: Timestamp,
+    ) {
         let update = &mut self.updates[place as usize];
         if let Update::Live { old, .. } = update {
             let old = old.take().map(Vec::from);
-            *update =
-                Update::Detached(Pending { key: key.to_vec(), old, new: new.map(<[u8]>::to_vec) });
+            let new = new.map(<[u8]>::to_vec);
+            *update = Update::Detached(Pending { key: key.to_vec(), old, new, written });
         }
     }
 
@@ -51,14 +58,14 @@ impl PendingUpdates {
     pub(super) fn drain(
         &mut self,
         into: &mut Vec<Pending>,
-        mut live: impl FnMut(Slot) -> (Vec<u8>, Option<Vec<u8>>),
+        mut live: impl FnMut(Slot) -> (Vec<u8>, Option<Vec<u8>>, Timestamp),
     ) {
         self.bytes = 0;
         for update in self.updates.drain(..) {
             let pending = match update {
                 Update::Live { slot, old } => {
-                    let (key, new) = live(slot);
-                    Pending { key, old: old.map(Vec::from), new }
+                    let (key, new, written) = live(slot);
+                    Pending { key, old: old.map(Vec::from), new, written }
                 }
                 Update::Detached(pending) => pending,
             };

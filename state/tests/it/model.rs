@@ -232,9 +232,13 @@ impl World {
             None => self.live.remove(&key),
         };
         self.touched.insert(key.clone());
-        if self.spec.caching && !self.pending_live.contains_key(&key) {
-            self.pending_live.insert(key.clone(), self.pending.len());
-            self.pending.push(Pending { key, old, new: None });
+        if self.spec.caching {
+            let next = self.pending.len();
+            let at = *self.pending_live.entry(key.clone()).or_insert(next);
+            if at == next {
+                self.pending.push(Pending { key, old, new: None, written: Timestamp::UNKNOWN });
+            }
+            self.pending[at].written = Timestamp::new(self.clock);
         }
     }
 

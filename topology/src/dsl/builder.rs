@@ -16,8 +16,7 @@ use crate::dsl::table::{KTable, TableStore, is_generated};
 use crate::error::{Error, Result};
 use crate::graph::{Factory, Graph, NodeKind, Optimization, RepartitionTopic, Store, Topology};
 use crate::node::{SinkTopic, Slot};
-use crate::operators::change::Change;
-use crate::operators::pass_through::PassThrough;
+use crate::operators::held_table::KeptTable;
 use crate::operators::sink::{Partitioner, Sink, Target};
 use crate::operators::source::Source;
 use crate::operators::table_source::TableSource;
@@ -406,14 +405,15 @@ impl StreamsBuilder {
                     }),
                 )?;
                 // The source above does this node's work, which needs the record's own bytes; the
-                // node stands for the table in the graph, with its store.
+                // node stands for the table in the graph, with its store and what that holds back.
                 graph.add(
                     &node_name,
                     NodeKind::Processor,
                     std::slice::from_ref(&source),
                     &stores,
-                    Arc::new(|wiring| {
-                        Ok(Slot::new(PassThrough::<K, Change<V>> { children: wiring.children() }))
+                    Arc::new(move |wiring| {
+                        let held = held_name.as_deref();
+                        Ok(Slot::new(KeptTable::<K, V>::bind(wiring, held, send_old)?))
                     }),
                 )
             }),
@@ -449,6 +449,7 @@ impl StreamsBuilder {
     /// # Errors
     /// Everything that is wrong with it, together.
     pub fn build(&self) -> Result<Topology> {
+                let held_name = kept_name.clone();
         let plain = self.build_optimized(Optimization::NONE)?;
         Ok(plain.or_optimized(self.build_optimized(Optimization::ALL)?))
     }

@@ -24,7 +24,7 @@ type Initializer<A> = Arc<dyn Fn() -> A + Send + Sync>;
 type Merger<K, A> = Arc<dyn Fn(&K, Option<A>, &A) -> Option<A> + Send + Sync>;
 
 type ByKey = Box<dyn Fn(&str) -> (usize, BTreeSet<Arc<str>>)>;
-type Make<K, A> = Box<dyn Fn(&Initializer<A>, &Span<K, A>, bool) -> MakeAggregate>;
+type Make<K, A> = Box<dyn Fn(&Initializer<A>, &Span<K, A>) -> MakeAggregate>;
 
 /// Over what records are folded.
 enum Span<K, A> {
@@ -105,7 +105,7 @@ impl<K: Clone + Send + 'static, A: Clone + Send + 'static> CogroupedStream<K, A>
             (input.node, input.sources)
         });
         let (aggregator, value) = (Arc::new(aggregator), stream.grouped.value.clone());
-        let make = Box::new(move |initializer: &Initializer<A>, span: &Span<K, A>, caching| {
+        let make = Box::new(move |initializer: &Initializer<A>, span: &Span<K, A>| {
             let (aggregator, initializer) = (Arc::clone(&aggregator), Arc::clone(initializer));
             let first = Arc::clone(&initializer);
             let initial = Arc::new(move || Some(first()));
@@ -114,14 +114,14 @@ impl<K: Clone + Send + 'static, A: Clone + Send + 'static> CogroupedStream<K, A>
             });
             let (value, emit) = (value.clone(), EmitStrategy::OnWindowUpdate);
             match span {
-                Span::AllTime => make_aggregate(fold, value, caching),
-                Span::Time(windows) => windows.aggregate(fold, value, initial, emit, caching),
-                Span::Sliding(windows) => windows.aggregate(fold, value, initial, emit, caching),
+                Span::AllTime => make_aggregate(fold, value),
+                Span::Time(windows) => windows.aggregate(fold, value, initial, emit),
+                Span::Sliding(windows) => windows.aggregate(fold, value, initial, emit),
                 Span::Session(windows, merger) => {
                     let merger = Arc::clone(merger);
                     let merge =
                         Arc::new(move |key: &K, so_far, other: &A| merger(key, so_far, other));
-                    make_session_aggregate::<K, V, A, _, _>(*windows, fold, merge, emit, caching)
+                    make_session_aggregate::<K, V, A, _, _>(*windows, fold, merge, emit)
                 }
             }
         });
@@ -203,7 +203,7 @@ impl<K: Clone + Send + 'static, A: Clone + Send + 'static> CogroupedStream<K, A>
             .collect();
         let nodes: Vec<usize> = std::iter::zip(&self.inputs, by_key)
             .map(|(input, node)| {
-                let make = (input.make)(&initializer, span, materialized.caching);
+                let make = (input.make)(&initializer, span);
                 add_aggregate(plan, node, &plan.name(None, AGGREGATE), &store, make)
             })
             .collect();

@@ -7,12 +7,11 @@ use crate::dsl::table_join::TableJoined;
 use crate::error::Result;
 use crate::graph::{Factory, Graph, NodeKind, RepartitionTopic, Store};
 use crate::node::{SinkTopic, Slot};
-use crate::operators::change::Change;
 use crate::operators::foreign_key::{
     Answer, AnswerForeignChange, AnswerSerde, AnswerSubscription, KeepSubscription, ResolveAnswer,
     Subscribe, Subscription, SubscriptionSerde,
 };
-use crate::operators::pass_through::PassThrough;
+use crate::operators::held_table::KeptTable;
 use crate::operators::sink::{Destination, Sink, Target};
 use crate::operators::source::Source;
 use crate::operators::table_state::TableState;
@@ -359,6 +358,7 @@ where
         let (joiner, left) = (Arc::clone(&self.joiner), self.left);
         let (table, foreign_value) = (self.left_store.name(), self.foreign_value.clone());
         let (result, sends_old, read) = (stores.first().cloned(), kept.sends_old(), table.clone());
+        let held = result.clone();
         graph.add(
             &names.resolve,
             NodeKind::Processor,
@@ -383,8 +383,8 @@ where
             NodeKind::Processor,
             std::slice::from_ref(&names.resolve),
             &stores,
-            Arc::new(|wiring| {
-                Ok(Slot::new(PassThrough { children: wiring.children::<K, Change<R>>() }))
+            Arc::new(move |wiring| {
+                Ok(Slot::new(KeptTable::<K, R>::bind(wiring, held.as_deref(), sends_old)?))
             }),
         )
     }

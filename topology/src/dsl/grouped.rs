@@ -10,11 +10,9 @@ use crate::dsl::table::{KTable, TableStore};
 use crate::dsl::windowed::WindowedStream;
 use crate::dsl::windows::EmitStrategy;
 use crate::node::Slot;
-use crate::operators::aggregate::{Aggregate, HeldUpdates};
+use crate::operators::aggregate::Aggregate;
+use crate::operators::held_table::HeldTable;
 use crate::serde::SerdeRef;
-
-/// Bytes of held-back updates after which a caching operator forwards them before the commit.
-pub(crate) const HELD_UPDATES_MAX_BYTES: usize = 10 * 1024 * 1024;
 
 /// A stream grouped by its key; from [`KStream::group_by_key`] and [`KStream::group_by`].
 pub struct KGroupedStream<K, V> {
@@ -141,7 +139,7 @@ impl<K: 'static, V: 'static> KGroupedStream<K, V> {
             value_serde.clone(),
         );
         let value = self.grouped.value.clone();
-        let make = make_aggregate(Arc::new(fold), value, materialized.caching);
+        let make = make_aggregate(Arc::new(fold), value);
         let node = add_aggregate(plan, input.node, &name, &store, make);
         KTable {
             plan: plan.clone(),
@@ -177,11 +175,7 @@ impl<K: 'static, V: 'static> KGroupedStream<K, V> {
 
 /// Makes the node that folds records into one value a key. `fold` gets what is there and says what
 /// shall be.
-pub(crate) fn make_aggregate<K, V, A, F>(
-    fold: Arc<F>,
-    value: SerdeRef<V>,
-    caching: bool,
-) -> MakeAggregate
+pub(crate) fn make_aggregate<K, V, A, F>(fold: Arc<F>, value: SerdeRef<V>) -> MakeAggregate
 where
     K: 'static,
     V: 'static,
@@ -193,7 +187,7 @@ where
             fold: Arc::clone(&fold),
             value: Some(value.clone()),
             store: wiring.timestamped::<K, A>(store)?,
-            held: HeldUpdates { caching, max_bytes: HELD_UPDATES_MAX_BYTES, drained: Vec::new() },
+            held: HeldTable::bind(wiring, Some(store), send_old)?,
             send_old,
             key_bytes: Vec::new(),
             children: wiring.children(),

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::dsl::grouped::HELD_UPDATES_MAX_BYTES;
 use crate::dsl::options::{Grouped, Materialized};
 use crate::dsl::table::{KTable, TableStore};
 use crate::graph::{NodeKind, RepartitionTopic};
 use crate::node::{SinkTopic, Slot};
-use crate::operators::aggregate::{Aggregate, HeldUpdates};
+use crate::operators::aggregate::Aggregate;
 use crate::operators::change::{Change, ChangeSerde};
+use crate::operators::held_table::HeldTable;
 use crate::operators::regroup::Regroup;
 use crate::operators::sink::{Sink, Target};
 use crate::operators::source::Source;
@@ -185,7 +185,7 @@ impl<K: 'static, V: 'static> KGroupedTable<K, V> {
             value_serde.clone(),
         );
         store.require();
-        let (fold, caching) = (Arc::new(fold), materialized.caching);
+        let fold = Arc::new(fold);
         let (own, kept) = (name.clone(), store.clone());
         let node = plan.add(
             &[input],
@@ -204,11 +204,7 @@ impl<K: 'static, V: 'static> KGroupedTable<K, V> {
                             fold: Arc::clone(&fold),
                             value: None,
                             store: wiring.timestamped::<K, A>(&store_name)?,
-                            held: HeldUpdates {
-                                caching,
-                                max_bytes: HELD_UPDATES_MAX_BYTES,
-                                drained: Vec::new(),
-                            },
+                            held: HeldTable::bind(wiring, Some(&store_name), send_old)?,
                             send_old,
                             key_bytes: Vec::new(),
                             children: wiring.children(),

@@ -37,7 +37,6 @@ pub(crate) fn make_session_aggregate<K, V, A, F, M>(
     fold: Arc<F>,
     merge: Arc<M>,
     emit: EmitStrategy,
-    caching: bool,
 ) -> MakeAggregate
 where
     K: Clone + Send + 'static,
@@ -52,7 +51,7 @@ where
             merge: Arc::clone(&merge),
             windows,
             stream_time: wiring.time_slot(),
-            results: SessionResults::<K, A>::bind(wiring, store, emit, caching, send_old)?,
+            results: SessionResults::<K, A>::bind(wiring, store, emit, send_old)?,
             key_bytes: Vec::new(),
             found: Vec::new(),
         }))
@@ -170,13 +169,11 @@ impl<K: Clone + Send + 'static, V: 'static> SessionWindowedStream<K, V> {
         let name = plan.name(None, prefix);
         let input = grouped.by_key(&store_name);
         let store = session_store(plan, &store_name, *windows, *emit, key.clone(), &materialized);
-        let caching = materialized.caching;
         let make = make_session_aggregate::<K, V, A, _, _>(
             *windows,
             Arc::new(fold),
             Arc::new(merge),
             *emit,
-            caching,
         );
         let node = add_aggregate(plan, input.node, &name, &store, make);
         plan.set_window_grace_ms(node, windows.closes_after_ms());

@@ -81,7 +81,8 @@ impl TableStore {
     ) -> Self {
         let spec = StoreSpec {
             persistent: materialized.persistent,
-            caching: materialized.caching,
+            // A version that is replaced stays: there is nothing to merge.
+            caching: materialized.caching && materialized.history_ms.is_none(),
             logged: materialized.logged,
             changelog_config: materialized.changelog_config.clone(),
             ..StoreSpec::new(name, kind)

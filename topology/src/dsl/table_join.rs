@@ -8,7 +8,7 @@ use crate::dsl::table_lookup::{JoinedTables, MakeView};
 use crate::graph::{Factory, NodeKind};
 use crate::node::Slot;
 use crate::operators::change::Change;
-use crate::operators::pass_through::PassThrough;
+use crate::operators::held_table::KeptTable;
 use crate::operators::table_join::TableJoin;
 use crate::operators::table_state::TableState;
 
@@ -163,13 +163,15 @@ impl<K: 'static, V: 'static> KTable<K, V> {
                 let factory = side(&reversed, left.view(), right_outer, result);
                 add(&that, &parents[1], &left.stores(), factory)?;
                 // The nodes above keep the result; this one stands for it in the graph.
+                let (held, sends_old) = (stores.first().cloned(), kept.sends_old());
                 graph.add(
                     &own,
                     NodeKind::Processor,
                     &[this.clone(), that.clone()],
                     &stores,
-                    Arc::new(|wiring| {
-                        Ok(Slot::new(PassThrough { children: wiring.children::<K, Change<R>>() }))
+                    Arc::new(move |wiring| {
+                        let held = held.as_deref();
+                        Ok(Slot::new(KeptTable::<K, R>::bind(wiring, held, sends_old)?))
                     }),
                 )
             }),

@@ -82,7 +82,6 @@ pub trait FixedWindows: Copy + Send + Sync + 'static {
         value: SerdeRef<V>,
         initial: Initial<A>,
         emit: EmitStrategy,
-        caching: bool,
     ) -> MakeAggregate
     where
         K: Clone + Send + 'static,
@@ -114,7 +113,6 @@ impl FixedWindows for TimeWindows {
         _: SerdeRef<V>,
         initial: Initial<A>,
         emit: EmitStrategy,
-        caching: bool,
     ) -> MakeAggregate
     where
         K: Clone + Send + 'static,
@@ -127,7 +125,7 @@ impl FixedWindows for TimeWindows {
                 fold: Arc::clone(&fold),
                 windows: self,
                 stream_time: wiring.time_slot(),
-                results: WindowResults::<K, A>::bind(wiring, store, emit, caching)?
+                results: WindowResults::<K, A>::bind(wiring, store, emit)?
                     .sending_old(send_old, Arc::clone(&initial)),
                 key_bytes: Vec::new(),
             }))
@@ -158,7 +156,6 @@ impl FixedWindows for SlidingWindows {
         value: SerdeRef<V>,
         initial: Initial<A>,
         emit: EmitStrategy,
-        caching: bool,
     ) -> MakeAggregate
     where
         K: Clone + Send + 'static,
@@ -172,7 +169,7 @@ impl FixedWindows for SlidingWindows {
                 windows: self,
                 value: value.clone(),
                 stream_time: wiring.time_slot(),
-                results: WindowResults::<K, A>::bind(wiring, store, emit, caching)?
+                results: WindowResults::<K, A>::bind(wiring, store, emit)?
                     .sending_old(send_old, Arc::clone(&initial)),
                 key_bytes: Vec::new(),
                 found: Vec::new(),
@@ -325,7 +322,7 @@ impl<K: Clone + Send + 'static, V: 'static, W: FixedWindows> WindowedStream<K, V
         let input = grouped.by_key(&store_name);
         let store = window_store(plan, &store_name, windows, *emit, key.clone(), &materialized);
         let value = grouped.grouped.value.clone();
-        let make = windows.aggregate(Arc::new(fold), value, initial, *emit, materialized.caching);
+        let make = windows.aggregate(Arc::new(fold), value, initial, *emit);
         let node = add_aggregate(plan, input.node, &name, &store, make);
         plan.set_window_grace_ms(node, windows.late_ms());
         KTable {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, NodeKind, Optimization, RepartitionTopic, Wiring};
 use crate::handler::Handlers;
+use crate::held_back::HeldBack;
 use crate::node::{EMIT_INTERVAL_MS, Env, SinkTopic};
 use crate::store::spec::{StoreKind, StoreSpec};
 use crate::task::Task;
@@ -174,6 +175,31 @@ impl Topology {
         }
     }
 
+    /// The topology with every update forwarded at once, as
+    /// `statestore.cache.max.bytes = 0` of a configuration asks for it.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// let calmer = Materialized::named("prices", F64).caching(true);
+    /// builder.table("prices", Consumed::with(Utf8, F64), calmer);
+    /// let topology = builder.build().unwrap().without_caching();
+    /// assert!(!topology.stores(&topology.subtopologies()[0])[0].caching);
+    /// ```
+    #[must_use]
+    pub fn without_caching(&self) -> Self {
+        let mut graph = Graph::clone(&self.graph);
+        for store in &mut graph.stores {
+            store.spec.caching = false;
+        }
+        let optimized = self.optimized.as_ref();
+        Self {
+            graph: Arc::new(graph),
+            optimized: optimized.map(|optimized| Arc::new(optimized.without_caching())),
+            ..self.clone()
+        }
+    }
+
     /// Its subtopologies, in order of their numbers. Global ones, which have numbers too, are not
     /// among them.
     #[must_use]
@@ -294,6 +320,8 @@ impl Topology {
                 dead_letters: 0,
                 node_records: vec![0; names.len()].into(),
                 emit_interval_ms: EMIT_INTERVAL_MS,
+                partition: 0,
+                held: HeldBack::nothing(subtopology.stores.len()),
                 names,
                 handlers,
                 buffers: Default::default(),

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::node::{Children, Context, DropReason, Operator};
 use crate::operators::change::Change;
-use crate::record::{Headers, Record};
+use crate::operators::held_table::HeldTable;
+use crate::record::Record;
 use crate::serde::SerdeRef;
 use crate::store::bytes::Pending;
-use crate::store::key_value::{Timestamped, TimestampedHandle};
+use crate::store::key_value::TimestampedHandle;
 
 /// Folds records into their key's value. `fold` gets what is there and says what shall be.
 pub(crate) struct Aggregate<F, K, V, A> {
@@ -20,17 +21,17 @@ pub(crate) struct Aggregate<F, K, V, A> {
     /// `None` where the stream's values have no serde: they are then never null.
     pub(crate) value: Option<SerdeRef<V>>,
     pub(crate) store: TimestampedHandle<K, A>,
-    pub(crate) held: HeldUpdates,
+    /// `None` where updates are pushed on at once.
+    pub(crate) held: Option<HeldTable<K, A>>,
     pub(crate) send_old: bool,
     pub(crate) key_bytes: Vec<u8>,
     pub(crate) children: Children<K, Change<A>>,
 }
 
-/// How many bytes of updates a caching operator holds back before it forwards them early.
+/// Whether a windowed operator holds updates back, and room for them on their way on.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HeldUpdates {
     pub(crate) caching: bool,
-    pub(crate) max_bytes: usize,
     pub(crate) drained: Vec<Pending>,
 }
 
@@ -54,13 +55,11 @@ where
             Some(entry) => (Some(entry.value), entry.timestamp.max(record.timestamp)),
             None => (None, record.timestamp),
         };
-        let kept = (self.send_old && !self.held.caching).then(|| old.clone()).flatten();
+        let kept = (self.send_old && self.held.is_none()).then(|| old.clone()).flatten();
         let new = (self.fold)(record.key, record.value, old);
         store.put(&self.key_bytes, new.as_ref(), timestamp)?;
-        if self.held.caching {
-            if ctx.bytes_store(self.store.0.index).pending_bytes() > self.held.max_bytes {
-                return self.flush(ctx);
-            }
+        if self.held.is_some() {
+            ctx.note_held(self.store.0.index);
             return Ok(());
         }
         let change = Change::latest(kept, new);
@@ -69,26 +68,9 @@ where
     }
 
     fn flush(&mut self, ctx: &mut Context<'_>) -> Result {
-        if !self.held.caching {
-            return Ok(());
+        match &mut self.held {
+            Some(held) => held.push_on(&self.children, ctx),
+            None => Ok(()),
         }
-        let mut drained = std::mem::take(&mut self.held.drained);
-        ctx.bytes_store(self.store.0.index).drain_pending(&mut drained);
-        for Pending { key, old, new } in drained.drain(..) {
-            let handle = &self.store.0;
-            let key = handle.read_key(&key)?;
-            let old = match old {
-                Some(bytes) if self.send_old => Some(Timestamped::read(handle, &bytes)?),
-                _ => None,
-            };
-            let new = new.map(|bytes| Timestamped::read(handle, &bytes)).transpose()?;
-            let at = new.as_ref().or(old.as_ref()).map(|entry| entry.timestamp);
-            let timestamp = at.unwrap_or(ctx.stream_time());
-            let change = Change::latest(old.map(|entry| entry.value), new.map(|entry| entry.value));
-            let record = Record { key: &key, value: &change, timestamp, headers: Headers::none() };
-            self.children.forward(record, ctx)?;
-        }
-        self.held.drained = drained;
-        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! What a table that is computed from another keeps of its results, and tells of old ones.
 
 use crate::error::{Error, Result};
-use crate::node::Context;
+use crate::node::{Children, Context};
 use crate::operators::change::Change;
 use crate::operators::table_state::TableState;
 use crate::record::Record;
@@ -19,7 +19,8 @@ pub(crate) struct DerivedTable<K, V> {
 }
 
 impl<K: 'static, V: 'static> DerivedTable<K, V> {
-    /// The change that a new value makes; none if it comes too late for the store.
+    /// The change that a new value makes; none if it comes too late for the store, or is held back
+    /// by it.
     pub(crate) fn change<U>(
         &mut self,
         record: Record<'_, K, Change<U>>,
@@ -40,5 +41,17 @@ impl<K: 'static, V: 'static> DerivedTable<K, V> {
         let Some(key) = key else { return Ok(None) };
         let change = kept.update(key, new, record.timestamp, ctx)?;
         Ok(change.map(|change| Change { is_latest: change.is_latest && is_latest, ..change }))
+    }
+
+    /// Pushes on what the store holds back, if there is one.
+    pub(crate) fn push_on(
+        &mut self,
+        children: &Children<K, Change<V>>,
+        ctx: &mut Context<'_>,
+    ) -> Result {
+        match &mut self.kept {
+            Some(kept) => kept.push_on(children, ctx),
+            None => Ok(()),
+        }
     }
 }

@@ -244,7 +244,7 @@ where
             None => None,
         };
         let subscription =
-            Subscription { hash, instruction, partition: ctx.source().partition, primary_key };
+            Subscription { hash, instruction, partition: ctx.partition(), primary_key };
         let Record { timestamp, headers, .. } = record;
         self.children
             .forward(Record { key: &foreign_key, value: &subscription, timestamp, headers }, ctx)

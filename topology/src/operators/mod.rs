@@ -8,6 +8,7 @@ pub mod derived_table;
 pub mod filter;
 pub mod foreign_key;
 pub mod held_records;
+pub mod held_table;
 pub mod map;
 pub mod pass_through;
 pub mod peek;

@@ -10,7 +10,6 @@
 
 use std::sync::Arc;
 
-use crate::dsl::grouped::HELD_UPDATES_MAX_BYTES;
 use crate::dsl::windows::{EmitStrategy, SessionWindows};
 use crate::error::{Error, Result};
 use crate::graph::Wiring;
@@ -110,15 +109,15 @@ impl<K: Clone + 'static, A: 'static> SessionResults<K, A> {
         wiring: &mut Wiring<'_>,
         store: &str,
         emit: EmitStrategy,
-        caching: bool,
         send_old: bool,
     ) -> Result<Self> {
+        let caching = wiring.store_spec(store)?.caching;
         let StoreKind::Session { segment_ms, .. } = wiring.store_spec(store)?.kind else {
             return Err(Error::wiring(format!("store {store} is no session store")));
         };
         Ok(Self {
             store: SessionHandle::bind(wiring, store)?,
-            held: HeldUpdates { caching, max_bytes: HELD_UPDATES_MAX_BYTES, drained: Vec::new() },
+            held: HeldUpdates { caching, drained: Vec::new() },
             closing: match emit {
                 EmitStrategy::OnWindowUpdate => None,
                 EmitStrategy::OnWindowClose => Some(Closing::new(wiring.time_slot(), segment_ms)),
@@ -138,8 +137,8 @@ impl<K: Clone + 'static, A: 'static> SessionResults<K, A> {
         ctx: &mut Context<'_>,
     ) -> Result {
         if self.held.caching {
-            let pending_bytes = ctx.bytes_store(self.store.entries.index).pending_bytes();
-            return if pending_bytes > self.held.max_bytes { self.flush(ctx) } else { Ok(()) };
+            ctx.note_held(self.store.entries.index);
+            return Ok(());
         }
         if self.closing.is_some() {
             return Ok(());
@@ -187,14 +186,10 @@ impl<K: Clone + 'static, A: 'static> SessionResults<K, A> {
             return Ok(());
         }
         let mut drained = std::mem::take(&mut self.held.drained);
-        ctx.bytes_store(self.store.entries.index).drain_pending(&mut drained);
-        for Pending { key, old, new } in drained.drain(..) {
+        ctx.take_held(self.store.entries.index, &mut drained);
+        for Pending { key, old, new, .. } in drained.drain(..) {
             let handle = &self.store.entries;
             let Some((key, window)) = split_session_key(&key) else { continue };
-            if old.is_none() && new.is_none() {
-                // It came and was merged into another since the last commit: no one saw it.
-                continue;
-            }
             let key = Windowed { key: handle.read_key(key)?, window };
             let old =
                 old.filter(|_| self.send_old).map(|bytes| handle.read_value(&bytes)).transpose()?;

@@ -59,6 +59,10 @@ impl<K: 'static, V: 'static> Operator<K, Change<V>> for Suppress<K, V> {
         }
         Ok(())
     }
+
+    fn flush(&mut self, ctx: &mut Context<'_>) -> Result {
+        self.table.push_on(&self.children, ctx)
+    }
 }
 
 impl<K: 'static, V: 'static> Suppress<K, V> {

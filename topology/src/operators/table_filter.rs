@@ -48,4 +48,8 @@ where
         }
         self.children.forward(record.with_value(&change), ctx)
     }
+
+    fn flush(&mut self, ctx: &mut Context<'_>) -> Result {
+        self.result.push_on(&self.children, ctx)
+    }
 }

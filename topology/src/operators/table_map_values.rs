@@ -31,4 +31,8 @@ where
             None => Ok(()),
         }
     }
+
+    fn flush(&mut self, ctx: &mut Context<'_>) -> Result {
+        self.result.push_on(&self.children, ctx)
+    }
 }

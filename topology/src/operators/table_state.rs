@@ -3,8 +3,9 @@
 
 use crate::error::Result;
 use crate::graph::Wiring;
-use crate::node::Context;
+use crate::node::{Children, Context};
 use crate::operators::change::Change;
+use crate::operators::held_table::HeldTable;
 use crate::store::key_value::TimestampedHandle;
 use crate::store::spec::StoreKind;
 use crate::store::versioned::{VersionPut, VersionedHandle};
@@ -14,11 +15,14 @@ use crate::time::Timestamp;
 ///
 /// Keeps: key -> timestamp and value, where an out-of-order update is applied like any other; or
 /// (key, timestamp) -> value, where it finds its place. Changelog: compacted, or the source topic
-/// itself. Drops, counted: updates older than a versioned store's history.
+/// itself. A caching store holds the changes back. Drops, counted: updates older than a versioned
+/// store's history.
 pub(crate) struct TableState<K, V> {
     store: Kept<K, V>,
     /// Whether the nodes below want to know what was there before.
     send_old: bool,
+    /// `None` where changes are told at once.
+    held: Option<HeldTable<K, V>>,
 }
 
 enum Kept<K, V> {
@@ -34,10 +38,10 @@ impl<K: 'static, V: 'static> TableState<K, V> {
     /// When the task has no such store, or it is of other types.
     pub(crate) fn bind(
         wiring: &mut Wiring<'_>,
-        store: Option<&str>,
+        store_name: Option<&str>,
         send_old: bool,
     ) -> Result<Self> {
-        let store = match store {
+        let store = match store_name {
             None => Kept::Nothing,
             Some(name) => match wiring.store_spec(name)?.kind {
                 StoreKind::Versioned { .. } => {
@@ -46,10 +50,12 @@ impl<K: 'static, V: 'static> TableState<K, V> {
                 _ => Kept::Latest(wiring.timestamped(name)?),
             },
         };
-        Ok(Self { store, send_old })
+        let held = HeldTable::bind(wiring, store_name, send_old)?;
+        Ok(Self { store, send_old, held })
     }
 
-    /// Takes over a key's new value, and tells the change; none if it comes too late for the store.
+    /// Takes over a key's new value, and tells the change; none if it comes too late for the store,
+    /// or is held back by it.
     pub(crate) fn update(
         &mut self,
         key: &[u8],
@@ -62,10 +68,14 @@ impl<K: 'static, V: 'static> TableState<K, V> {
             Kept::Nothing => {}
             Kept::Latest(handle) => {
                 let mut store = ctx.timestamped(handle);
-                if self.send_old {
+                if self.send_old && self.held.is_none() {
                     old = store.get(key)?.map(|entry| entry.value);
                 }
                 store.put(key, new.as_ref(), timestamp)?;
+                if let Some(held) = &self.held {
+                    ctx.note_held(held.index());
+                    return Ok(None);
+                }
             }
             Kept::Versions(handle) => {
                 if self.send_old {
@@ -79,5 +89,17 @@ impl<K: 'static, V: 'static> TableState<K, V> {
             }
         }
         Ok(Some(Change::latest(old, new)))
+    }
+
+    /// Pushes on what the store holds back, where no other node of the table does.
+    pub(crate) fn push_on(
+        &mut self,
+        children: &Children<K, Change<V>>,
+        ctx: &mut Context<'_>,
+    ) -> Result {
+        match &mut self.held {
+            Some(held) => held.push_on(children, ctx),
+            None => Ok(()),
+        }
     }
 }

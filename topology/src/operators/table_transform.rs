@@ -68,4 +68,8 @@ impl<K: 'static, V: 'static, T: TableTransformer<K, V>> Operator<K, Change<V>>
             None => Ok(()),
         }
     }
+
+    fn flush(&mut self, ctx: &mut Context<'_>) -> Result {
+        self.result.push_on(&self.children, ctx)
+    }
 }

@@ -31,4 +31,8 @@ impl<K: 'static, V: Clone + 'static> Operator<K, Option<V>> for ToTable<K, V> {
         };
         self.children.forward(record.with_value(&change), ctx)
     }
+
+    fn flush(&mut self, ctx: &mut Context<'_>) -> Result {
+        self.table.push_on(&self.children, ctx)
+    }
 }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::dsl::grouped::HELD_UPDATES_MAX_BYTES;
 use crate::dsl::windowed::Initial;
 use crate::dsl::windows::EmitStrategy;
 use crate::error::{Error, Result};
@@ -35,12 +34,8 @@ pub(crate) struct WindowResults<K, A> {
 
 impl<K: Clone + 'static, A: Clone + 'static> WindowResults<K, A> {
     /// Binds the store of that name and the node's children.
-    pub(crate) fn bind(
-        wiring: &mut Wiring<'_>,
-        store: &str,
-        emit: EmitStrategy,
-        caching: bool,
-    ) -> Result<Self> {
+    pub(crate) fn bind(wiring: &mut Wiring<'_>, store: &str, emit: EmitStrategy) -> Result<Self> {
+        let caching = wiring.store_spec(store)?.caching;
         let StoreKind::TimestampedWindow { window_ms, segment_ms, .. } =
             wiring.store_spec(store)?.kind
         else {
@@ -49,7 +44,7 @@ impl<K: Clone + 'static, A: Clone + 'static> WindowResults<K, A> {
         Ok(Self {
             store: WindowHandle::bind(wiring, store)?,
             window_ms,
-            held: HeldUpdates { caching, max_bytes: HELD_UPDATES_MAX_BYTES, drained: Vec::new() },
+            held: HeldUpdates { caching, drained: Vec::new() },
             closing: match emit {
                 EmitStrategy::OnWindowUpdate => None,
                 EmitStrategy::OnWindowClose => Some(Closing::new(wiring.time_slot(), segment_ms)),
@@ -85,8 +80,8 @@ impl<K: Clone + 'static, A: Clone + 'static> WindowResults<K, A> {
     ) -> Result {
         self.store.put(key, window.start, new.as_ref(), timestamp, ctx)?;
         if self.held.caching {
-            let pending_bytes = ctx.bytes_store(self.store.handle().index).pending_bytes();
-            return if pending_bytes > self.held.max_bytes { self.flush(ctx) } else { Ok(()) };
+            ctx.note_held(self.store.handle().index);
+            return Ok(());
         }
         if self.closing.is_some() {
             return Ok(());
@@ -132,8 +127,8 @@ impl<K: Clone + 'static, A: Clone + 'static> WindowResults<K, A> {
             return Ok(());
         }
         let mut drained = std::mem::take(&mut self.held.drained);
-        ctx.bytes_store(self.store.handle().index).drain_pending(&mut drained);
-        for Pending { key, old, new } in drained.drain(..) {
+        ctx.take_held(self.store.handle().index, &mut drained);
+        for Pending { key, old, new, written } in drained.drain(..) {
             let handle = self.store.handle();
             let Some(key) = self.read_key(&key)? else { continue };
             let old = match old {
@@ -141,8 +136,7 @@ impl<K: Clone + 'static, A: Clone + 'static> WindowResults<K, A> {
                 _ => None,
             };
             let new = new.map(|bytes| Timestamped::read(handle, &bytes)).transpose()?;
-            let at = new.as_ref().or(old.as_ref()).map(|entry| entry.timestamp);
-            let timestamp = at.unwrap_or(key.window.start);
+            let timestamp = new.as_ref().map_or(written, |entry| entry.timestamp);
             let change = Change::latest(old.map(|entry| entry.value), new.map(|entry| entry.value));
             let record = Record { key: &key, value: &change, timestamp, headers: Headers::none() };
             self.children.forward(record, ctx)?;

@@ -41,6 +41,8 @@ pub struct Pending {
     pub old: Option<Vec<u8>>,
     /// What is there now.
     pub new: Option<Vec<u8>>,
+    /// The timestamp that its last change was given.
+    pub written: Timestamp,
 }
 
 /// What a scan calls for each entry; it ends the scan with [`ControlFlow::Break`].
@@ -104,7 +106,7 @@ pub trait BytesStore: Send {
     /// back since the last call. A store without caching holds none back.
     fn drain_pending(&mut self, into: &mut Vec<Pending>);
 
-    /// Bytes of the updates held back, for the operator to flush before they are too many.
+    /// Bytes of the updates held back, which the task pushes on before they are too many.
     fn pending_bytes(&self) -> usize;
 
     /// About how many keys there are.
