@@ -118,7 +118,6 @@ impl<C: Cluster> Instance<C> {
                 out_of_range: config.state.changelog_out_of_range,
             },
             shared,
-            stop: Arc::default(),
             held: HeldBudget::new(size(config.state.cache_max_bytes)),
             is_joining: Arc::default(),
         })

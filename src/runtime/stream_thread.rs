@@ -27,17 +27,17 @@ use std::time::{Duration, Instant};
 use tidemill_state::TaskDirectory;
 use tidemill_topology::graph::{TaskId, Topology};
 use tidemill_topology::handler::Handlers;
-use tidemill_topology::time::Timestamp;
 use tidemill_topology::held_back::HeldLimit;
 use tidemill_topology::task::Task;
 
+use tidemill_topology::time::Timestamp;
 use super::active_task::ActiveTask;
 use super::collector::Collector;
 use super::error::{Reaction, RuntimeError};
 use super::global::GlobalStores;
-use super::idle::TaskIdle;
 use super::held_budget::HeldShare;
 use super::observe::Shared;
+use super::idle::TaskIdle;
 use super::plan::Plan;
 use super::query::readable::Asker;
 use super::restore::{Done, Work};
@@ -105,10 +105,10 @@ pub struct ThreadLinks {
     pub done: Receiver<Done>,
     /// Tells when readers wait to be shown the stores.
     pub asker: Arc<Asker>,
-    /// Set when the instance is told to stop.
     /// Its part of what caching stores may hold back.
     pub held: HeldShare,
     pub stop: Arc<AtomicBool>,
+    /// Set when the instance is told to stop.
     /// Set when this thread alone is to end, and others are to have its tasks.
     pub removed: Arc<AtomicBool>,
 }

@@ -5,8 +5,10 @@
 mod borders;
 mod caching;
 mod exchange;
+mod foreign_keys;
 mod fuzz;
 mod goldens_files;
+mod kafka_names;
 mod processor_stores;
 mod replay;
 mod stores;

@@ -140,3 +140,79 @@ fn tables_of_sessions_join_session_by_session() {
     let row = |at| ("ann".to_owned(), at, at, Some("1 of 1".to_owned()));
     assert_eq!(got, [row(1_000), row(200_000)]);
 }
+
+/// Doubles each value, and has one for a key that is gone.
+struct Double;
+
+impl TableTransformer<String, i64> for Double {
+    type Out = i64;
+
+    fn transform(
+        &mut self,
+        _: &String,
+        value: Option<&i64>,
+        _: &mut ProcessorContext<'_, '_, (), ()>,
+    ) -> Result<Option<i64>> {
+        Ok(Some(value.map_or(-1, |value| value * 2)))
+    }
+}
+
+/// Joins what `derive` makes of the table `left` with the table `right`, in both directions.
+fn joined_with_right(
+    derive: impl Fn(KTable<String, i64>) -> KTable<String, i64>,
+) -> TopologyTestDriver {
+    let builder = StreamsBuilder::new();
+    let left =
+        derive(builder.table("left", Consumed::with(Utf8, I64), Materialized::named("left", I64)));
+    left.outer_join(
+        &table(&builder, "right"),
+        |_, left, right| format!("{left:?} {right:?}"),
+        TableJoined::new(),
+    )
+    .to_stream()
+    .to("out", Produced::with(Utf8, Nullable(Utf8)));
+    TopologyTestDriver::new(&builder.build().unwrap()).unwrap()
+}
+
+fn joined(driver: &TopologyTestDriver) -> Vec<Option<String>> {
+    let rows = driver.output_topic("out", Utf8, Nullable(Utf8)).read_pairs().unwrap();
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+fn both(left: &str, right: &str) -> Option<String> {
+    Some(format!("{left} {right}"))
+}
+
+#[test]
+fn a_transformed_table_that_is_not_kept_is_transformed_again_for_who_looks_it_up() {
+    let driver = joined_with_right(|left| left.transform_values(|| Double, &[]));
+    let (left, right) =
+        (driver.input_topic("left", Utf8, Nullable(I64)), driver.input_topic("right", Utf8, I64));
+    left.pipe("a", Some(4), 1).unwrap();
+    right.pipe("a", 1, 2).unwrap();
+    right.pipe("b", 2, 3).unwrap();
+    left.pipe("a", None, 4).unwrap();
+    let want = [
+        both("Some(8)", "None"),
+        both("Some(8)", "Some(1)"),
+        both("Some(-1)", "Some(2)"),
+        both("Some(-1)", "Some(1)"),
+    ];
+    assert_eq!(joined(&driver), want);
+}
+
+#[test]
+fn what_a_suppression_holds_back_has_its_old_value_for_who_looks_it_up() {
+    let limit = || Suppressed::until_time_limit(MINUTE, BufferConfig::unbounded());
+    let driver = joined_with_right(|left| left.suppress(limit()));
+    let (left, right) =
+        (driver.input_topic("left", Utf8, I64), driver.input_topic("right", Utf8, I64));
+    left.pipe("a", 1, 0).unwrap();
+    right.pipe("a", 10, 1).unwrap();
+    assert_eq!(joined(&driver), [both("None", "Some(10)")], "the first value is held back");
+    left.pipe("b", 0, 60_000).unwrap();
+    assert_eq!(joined(&driver), [both("Some(1)", "Some(10)")], "it came out");
+    left.pipe("a", 2, 60_001).unwrap();
+    right.pipe("a", 20, 60_002).unwrap();
+    assert_eq!(joined(&driver), [both("Some(1)", "Some(20)")], "the second is held back");
+}

@@ -40,6 +40,16 @@ struct Repartitioning {
     topic: Arc<str>,
 }
 
+/// What a join has made of a stream whose key had changed, for its next join.
+#[derive(Clone)]
+struct JoinInput {
+    types: TypeId,
+    node: usize,
+    output: String,
+    topic: Arc<str>,
+    skips_null_keys: Rc<Cell<bool>>,
+}
+
 /// The graph under construction, shared by every stream and table of a builder.
 #[derive(Default)]
 pub(crate) struct Plan {
@@ -51,6 +61,8 @@ pub(crate) struct Plan {
     window_grace_ms: RefCell<BTreeMap<usize, i64>>,
     /// Names that were given to nodes after they had generated ones.
     given_names: RefCell<BTreeMap<String, String>>,
+    /// Streams that joins have repartitioned, by node and topic.
+    join_inputs: RefCell<BTreeMap<(usize, String), JoinInput>>,
 }
 
 pub(crate) type PlanRef = Rc<Plan>;
@@ -73,8 +85,21 @@ impl Plan {
 
     /// The given store name, or a generated one; the counter moves only in the latter case.
     pub(crate) fn store_name(&self, given: Option<&str>, prefix: &str) -> String {
-        given
-            .map_or_else(|| format!("{prefix}STATE-STORE-{:010}", self.next_index()), str::to_owned)
+        given.map_or_else(|| self.generated_store_name(prefix).1, str::to_owned)
+    }
+
+    /// A generated store name, with its number; see [`give_back`](Self::give_back).
+    pub(crate) fn generated_store_name(&self, prefix: &str) -> (usize, String) {
+        let index = self.next_index();
+        (index, format!("{prefix}STATE-STORE-{index:010}"))
+    }
+
+    /// A store was given a name where its operation was declared: its number is the next one's, as
+    /// nothing has been numbered since.
+    pub(crate) fn give_back(&self, index: usize) {
+        if self.index.get() == index + 1 {
+            self.index.set(index);
+        }
     }
 
     /// Gives the operation whose generated name this is another one.
@@ -159,6 +184,41 @@ impl Plan {
         parents.into_iter().filter_map(|parent| self.window_grace_ms(parent)).max()
     }
 
+    /// As [`repartition`](Self::repartition), for a join: the next join of the stream by a topic of
+    /// the same name reads what the first has repartitioned. Null keys are left out only where no
+    /// such join wants them.
+    pub(crate) fn repartition_for_join<K: 'static, V: 'static>(
+        &self,
+        parent: usize,
+        prefix: &str,
+        generated: bool,
+        settings: RepartitionSettings<K, V>,
+    ) -> (usize, String, Arc<str>) {
+        let types = TypeId::of::<(K, V)>();
+        let place = (parent, prefix.to_owned());
+        let known = self.join_inputs.borrow().get(&place).cloned();
+        if let Some(known) = known.filter(|known| known.types == types) {
+            // The nodes that are spared have had their numbers.
+            (0..3).for_each(|_| {
+                self.next_index();
+            });
+            let skips = &known.skips_null_keys;
+            skips.set(skips.get() && settings.skips_null_keys.get());
+            return (known.node, known.output, known.topic);
+        }
+        let skips_null_keys = Rc::clone(&settings.skips_null_keys);
+        let (node, output, topic) = self.repartition(parent, prefix, generated, settings);
+        let input = JoinInput {
+            types,
+            node,
+            output: output.clone(),
+            topic: topic.clone(),
+            skips_null_keys,
+        };
+        self.join_inputs.borrow_mut().insert(place, input);
+        (node, output, topic)
+    }
+
     /// Writes a stream to a repartition topic and reads it back. Returns the logical node, its
     /// name, and the topic.
     pub(crate) fn repartition<K: 'static, V: 'static>(
@@ -178,7 +238,7 @@ impl Plan {
         let topic: Arc<str> = format!("{prefix}-repartition").into();
         let internal = SinkTopic { name: topic.clone(), internal: true };
         let output = source.clone();
-        let RepartitionSettings { key, value, partitions, partitioner, skip_null_keys } = settings;
+        let RepartitionSettings { key, value, partitions, partitioner, skips_null_keys } = settings;
         let node = self.add(
             &[parent],
             &output,
@@ -188,7 +248,7 @@ impl Plan {
                     partitions,
                     formats: [key.format_name(), value.format_name()],
                 });
-                let checked = key.clone();
+                let (checked, skips) = (key.clone(), skips_null_keys.get());
                 graph.add(
                     &filter,
                     NodeKind::Processor,
@@ -198,7 +258,7 @@ impl Plan {
                         let checked = checked.clone();
                         Ok(Slot::new(crate::operators::filter::Filter {
                             predicate: Arc::new(move |key: &K, _: &V| {
-                                !(skip_null_keys && checked.is_null(key))
+                                !(skips && checked.is_null(key))
                             }),
                             keep: true,
                             children: wiring.children(),
@@ -249,7 +309,8 @@ pub(crate) struct RepartitionSettings<K, V> {
     pub(crate) value: SerdeRef<V>,
     pub(crate) partitions: Option<i32>,
     pub(crate) partitioner: Option<Partitioner<K, V>>,
-    pub(crate) skip_null_keys: bool,
+    /// Whether null keys are left out, as is known once all is declared.
+    pub(crate) skips_null_keys: Rc<Cell<bool>>,
 }
 
 /// Builds a topology.
@@ -387,6 +448,7 @@ impl StreamsBuilder {
                 kept.log_to_source(graph.reuses_sources.then_some(&topic.name));
                 let stores = kept.write(graph)?;
                 let (kept_name, send_old) = (stores.first().cloned(), kept.sends_old());
+                let held_name = kept_name.clone();
                 let (settings, topic_name) = (settings.clone(), topic.name.to_string());
                 graph.add(
                     &source,
@@ -449,7 +511,6 @@ impl StreamsBuilder {
     /// # Errors
     /// Everything that is wrong with it, together.
     pub fn build(&self) -> Result<Topology> {
-                let held_name = kept_name.clone();
         let plain = self.build_optimized(Optimization::NONE)?;
         Ok(plain.or_optimized(self.build_optimized(Optimization::ALL)?))
     }

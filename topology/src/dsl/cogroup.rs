@@ -101,7 +101,7 @@ impl<K: Clone + Send + 'static, A: Clone + Send + 'static> CogroupedStream<K, A>
     ) -> Self {
         let source = KGroupedStream::new(stream.stream.clone(), stream.grouped.clone());
         let by_key = Box::new(move |store: &str| {
-            let input = source.by_key(store);
+            let input = source.by_key_of_cogroup(store);
             (input.node, input.sources)
         });
         let (aggregator, value) = (Arc::new(aggregator), stream.grouped.value.clone());

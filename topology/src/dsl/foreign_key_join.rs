@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::dsl::table::{KTable, TableStore};
 use crate::dsl::table_join::TableJoined;
+use crate::dsl::table_lookup::TableLookUp;
 use crate::error::Result;
 use crate::graph::{Factory, Graph, NodeKind, RepartitionTopic, Store};
 use crate::node::{SinkTopic, Slot};
@@ -15,14 +16,14 @@ use crate::operators::held_table::KeptTable;
 use crate::operators::sink::{Destination, Sink, Target};
 use crate::operators::source::Source;
 use crate::operators::table_state::TableState;
-use crate::operators::table_view::StoredTable;
 use crate::serde::{Bytes, Missing, Nullable, SerdeRef};
 use crate::store::spec::{StoreKind, StoreSpec};
 
 impl<K: 'static, V: 'static> KTable<K, V> {
     /// Each row with the row of the other table that its foreign key points to; a change of either
     /// row changes the result. Rows without a foreign key, or whose key finds nothing, have none.
-    /// Both tables are kept, with the serdes of their values.
+    /// The values of both tables travel, so they need serdes: a table that is computed from another
+    /// and not kept is given one by [`with_values`](Self::with_values).
     ///
     /// ```
     /// # use tidemill_topology::prelude::*;
@@ -103,23 +104,21 @@ struct Names {
 impl Names {
     fn new(joined: &TableJoined, mut generated: impl FnMut(&str) -> String) -> Self {
         let mut part = |suffix: &str, prefix: &str| joined.part(suffix, generated(prefix));
+        const REGISTRATION: &str = "KTABLE-FK-JOIN-SUBSCRIPTION-REGISTRATION-";
         const PROCESSOR: &str = "KTABLE-FK-JOIN-SUBSCRIPTION-PROCESSOR-";
         Self {
-            subscription_topic: part(
-                "-subscription-registration",
-                "KTABLE-FK-JOIN-SUBSCRIPTION-REGISTRATION-",
-            ) + "-topic",
-            subscribe: part("-subscription-registration-processor", PROCESSOR),
-            subscription_sink: part("-subscription-registration-sink", "KSTREAM-SINK-"),
-            subscription_source: part("-subscription-registration-source", "KSTREAM-SOURCE-"),
+            subscription_topic: part("-subscription-registration", REGISTRATION) + "-topic",
+            subscribe: part("-subscription-registration-processor", REGISTRATION),
+            subscription_sink: part("-subscription-registration-sink", "KTABLE-SINK-"),
+            subscription_source: part("-subscription-registration-source", "KTABLE-SOURCE-"),
             store: part("-subscription-store", "KTABLE-FK-JOIN-SUBSCRIPTION-STATE-STORE-"),
             keep: part("-subscription-receive", PROCESSOR),
             answer_subscription: part("-subscription-join-foreign", PROCESSOR),
             answer_change: part("-foreign-join-subscription", PROCESSOR),
             answer_topic: part("-subscription-response", "KTABLE-FK-JOIN-SUBSCRIPTION-RESPONSE-")
                 + "-topic",
-            answer_sink: part("-subscription-response-sink", "KSTREAM-SINK-"),
-            answer_source: part("-subscription-response-source", "KSTREAM-SOURCE-"),
+            answer_sink: part("-subscription-response-sink", "KTABLE-SINK-"),
+            answer_source: part("-subscription-response-source", "KTABLE-SOURCE-"),
             resolve: part(
                 "-subscription-response-resolver",
                 "KTABLE-FK-JOIN-SUBSCRIPTION-RESPONSE-RESOLVER-PROCESSOR-",
@@ -139,8 +138,8 @@ struct ForeignKeyJoin<K, V, FK, FV, E, J> {
     value: SerdeRef<V>,
     foreign_key: SerdeRef<FK>,
     foreign_value: SerdeRef<FV>,
-    left_store: TableStore,
-    right_store: TableStore,
+    left_table: TableLookUp<K, V>,
+    right_table: TableLookUp<FK, FV>,
 }
 
 impl<K, V, FK, FV, E, J> ForeignKeyJoin<K, V, FK, FV, E, J>
@@ -159,12 +158,15 @@ where
         left: bool,
         joined: &TableJoined,
     ) -> Self {
-        table.store.require();
+        let (left_table, right_table) = (table.look_up(), other.look_up());
+        left_table.require();
         table.store.request_old(true);
-        other.store.require();
+        right_table.require();
+        // A filter above then tells no deletion of what it had not let through.
+        other.store.request_old(true);
         if table.value.is_none() || other.value.is_none() {
             table.plan.error(format!(
-                "the foreign-key join of {} and {} needs serdes for both tables' values: call materialized(..) on them",
+                "the foreign-key join of {} and {} needs serdes for both tables' values: call with_values(..) on them",
                 table.name, other.name
             ));
         }
@@ -177,8 +179,8 @@ where
             value: table.value.clone().unwrap_or_else(|| Arc::new(Missing)),
             foreign_key: other.key.clone(),
             foreign_value: other.value.clone().unwrap_or_else(|| Arc::new(Missing)),
-            left_store: table.store.clone(),
-            right_store: other.store.clone(),
+            left_table,
+            right_table,
         }
     }
 
@@ -187,7 +189,8 @@ where
         J: Fn(&K, &V, Option<&FV>) -> Option<R> + Send + Sync + 'static,
     {
         let name = self.names.result.clone();
-        let store = TableStore::derived_from::<K, R>(&name, Vec::new(), self.key.clone(), None);
+        let (index, store) = table.plan.generated_store_name("KTABLE-FK-JOIN-OUTPUT-");
+        let store = TableStore::of_join::<K, R>(store, index, self.key.clone());
         let with = |topic: &str, sources: &std::collections::BTreeSet<Arc<str>>| {
             let mut together = sources.clone();
             together.insert(topic.into());
@@ -292,16 +295,15 @@ where
         )?;
         let (store, key, value) =
             (names.store.clone(), self.foreign_key.clone(), self.foreign_value.clone());
-        let right = self.right_store.name();
-        let table = right.clone();
+        let (table, serde) = (self.right_table.view(), value.clone());
         graph.add(
             &names.answer_subscription,
             NodeKind::Processor,
             std::slice::from_ref(&names.keep),
-            std::slice::from_ref(&right),
+            &self.right_table.stores(),
             Arc::new(move |wiring| {
-                let table = StoredTable::<FK, FV>::bind(wiring, &table)?;
-                Ok(Slot::new(AnswerSubscription { table, children: wiring.children() }))
+                let (table, value) = (table(wiring)?, serde.clone());
+                Ok(Slot::new(AnswerSubscription { table, value, children: wiring.children() }))
             }),
         )?;
         graph.add(
@@ -356,19 +358,21 @@ where
         graph.add(&names.answer_source, read, &[], &[], source)?;
         let stores = kept.write(graph)?;
         let (joiner, left) = (Arc::clone(&self.joiner), self.left);
-        let (table, foreign_value) = (self.left_store.name(), self.foreign_value.clone());
-        let (result, sends_old, read) = (stores.first().cloned(), kept.sends_old(), table.clone());
+        let (table, value) = (self.left_table.view(), self.value.clone());
+        let foreign_value = self.foreign_value.clone();
+        let (result, sends_old) = (stores.first().cloned(), kept.sends_old());
         let held = result.clone();
         graph.add(
             &names.resolve,
             NodeKind::Processor,
             std::slice::from_ref(&names.answer_source),
-            std::slice::from_ref(&table),
+            &self.left_table.stores(),
             Arc::new(move |wiring| {
                 Ok(Slot::new(ResolveAnswer::<J, K, V, FV, R> {
                     joiner: Arc::clone(&joiner),
                     left,
-                    table: StoredTable::bind(wiring, &read)?,
+                    table: table(wiring)?,
+                    value: value.clone(),
                     foreign_value: foreign_value.clone(),
                     result: TableState::bind(wiring, result.as_deref(), sends_old)?,
                     key_bytes: Vec::new(),

@@ -1,5 +1,7 @@
 //! A grouped stream and its aggregations.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::dsl::aggregation::{MakeAggregate, add_aggregate};
@@ -27,18 +29,27 @@ impl<K: 'static, V: 'static> KGroupedStream<K, V> {
 
     /// The stream by key: as it is, or through a repartition topic if its key has changed.
     pub(crate) fn by_key(&self, store: &str) -> KStream<K, V> {
+        self.through(store, self.grouped.name.is_none() && crate::dsl::table::is_generated(store))
+    }
+
+    /// As [`by_key`](Self::by_key), with nodes that are called after their topic even where nobody
+    /// has named it, as those of a cogrouping are.
+    pub(crate) fn by_key_of_cogroup(&self, store: &str) -> KStream<K, V> {
+        self.through(store, false)
+    }
+
+    fn through(&self, store: &str, generated: bool) -> KStream<K, V> {
         let Grouped { key, value, name } = self.grouped.clone();
         if !self.stream.key_changed {
             return self.stream.clone();
         }
         let prefix = name.as_deref().unwrap_or(store);
-        let generated = name.is_none() && crate::dsl::table::is_generated(store);
         let settings = RepartitionSettings {
             key: key.clone(),
             value: value.clone(),
             partitions: None,
             partitioner: None,
-            skip_null_keys: true,
+            skips_null_keys: Rc::new(Cell::new(true)),
         };
         let stream = self.stream.through(prefix, generated, key, value, settings);
         for topic in &stream.sources {

@@ -1,6 +1,8 @@
 //! A stream of records and its verbs.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::dsl::branch::Split;
@@ -580,7 +582,7 @@ impl<K: 'static, V: 'static> KStream<K, V> {
             value: repartitioned.value,
             partitions: repartitioned.partitions,
             partitioner: repartitioned.partitioner,
-            skip_null_keys: true,
+            skips_null_keys: Rc::new(Cell::new(true)),
         };
         self.through(&prefix, !given, key, value, settings)
     }
@@ -594,7 +596,29 @@ impl<K: 'static, V: 'static> KStream<K, V> {
         value: SerdeRef<V>,
         settings: RepartitionSettings<K, V>,
     ) -> Self {
-        let (node, name, topic) = self.plan.repartition(self.node, prefix, generated, settings);
+        let read = self.plan.repartition(self.node, prefix, generated, settings);
+        self.read_back(read, key, value)
+    }
+
+    /// As [`through`](Self::through), for a join, which shares it with others of the same name.
+    pub(crate) fn through_for_join(
+        &self,
+        prefix: &str,
+        generated: bool,
+        key: SerdeRef<K>,
+        value: SerdeRef<V>,
+        settings: RepartitionSettings<K, V>,
+    ) -> Self {
+        let read = self.plan.repartition_for_join(self.node, prefix, generated, settings);
+        self.read_back(read, key, value)
+    }
+
+    fn read_back(
+        &self,
+        (node, name, topic): (usize, String, Arc<str>),
+        key: SerdeRef<K>,
+        value: SerdeRef<V>,
+    ) -> Self {
         KStream {
             plan: self.plan.clone(),
             node,

@@ -32,7 +32,7 @@ impl<K: 'static, V: 'static> KStream<K, V> {
         joiner: impl Fn(&K, &V, &VT) -> VR + Send + Sync + 'static,
     ) -> KStream<K, VR> {
         let joiner = move |key: &K, value: &V, found: Option<&VT>| Some(joiner(key, value, found?));
-        self.joined_globally("KSTREAM-JOIN-", table, false, selector, joiner)
+        self.joined_globally(table, false, selector, joiner)
     }
 
     /// Each record with the global table's value under the key that `selector` makes of it, or with
@@ -60,18 +60,18 @@ impl<K: 'static, V: 'static> KStream<K, V> {
         joiner: impl Fn(&K, &V, Option<&VT>) -> VR + Send + Sync + 'static,
     ) -> KStream<K, VR> {
         let joiner = move |key: &K, value: &V, found: Option<&VT>| Some(joiner(key, value, found));
-        self.joined_globally("KSTREAM-LEFTJOIN-", table, true, selector, joiner)
+        self.joined_globally(table, true, selector, joiner)
     }
 
     fn joined_globally<K2: 'static, VT: 'static, VR: 'static>(
         &self,
-        prefix: &str,
         table: &GlobalKTable<K2, VT>,
         left: bool,
         selector: impl Fn(&K, &V) -> Option<K2> + Send + Sync + 'static,
         joiner: impl Fn(&K, &V, Option<&VT>) -> Option<VR> + Send + Sync + 'static,
     ) -> KStream<K, VR> {
-        let name = self.plan.name(None, prefix);
+        // Kafka Streams calls an inner join so, too.
+        let name = self.plan.name(None, "KSTREAM-LEFTJOIN-");
         let (selector, joiner) = (Arc::new(selector), Arc::new(joiner));
         let (table, value) = (table.clone(), self.value.clone());
         let node = self.plan.processor(

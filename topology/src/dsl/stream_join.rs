@@ -1,6 +1,8 @@
 //! Joins of two streams.
 
 use std::any::Any;
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::dsl::builder::RepartitionSettings;
@@ -131,11 +133,11 @@ impl<K: 'static, V: Send + 'static> KStream<K, V> {
             value: value.clone(),
             partitions: None,
             partitioner: None,
-            skip_null_keys: false,
+            skips_null_keys: Rc::new(Cell::new(false)),
         };
         let generated = name.is_none();
         let prefix = name.unwrap_or_else(|| self.name.clone());
-        self.through(&prefix, generated, key.clone(), value.clone(), settings)
+        self.through_for_join(&prefix, generated, key.clone(), value.clone(), settings)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Joins of a stream with a table.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::dsl::builder::RepartitionSettings;
@@ -86,10 +88,10 @@ impl<K: 'static, V: 'static> KStream<K, V> {
                 value: value.clone(),
                 partitions: None,
                 partitioner: None,
-                skip_null_keys: !left,
+                skips_null_keys: Rc::new(Cell::new(!left)),
             };
             let prefix = joined.name.as_deref().unwrap_or(&self.name);
-            stream = self.through(prefix, joined.name.is_none(), key, value, settings);
+            stream = self.through_for_join(prefix, joined.name.is_none(), key, value, settings);
         }
         let name = self.plan.name(joined.name.as_deref(), prefix);
         let looked_up = table.look_up();

@@ -1,9 +1,11 @@
 //! `suppress`: holding a table's changes back.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dsl::table::{KTable, TableStore};
+use crate::dsl::table_lookup::SuppressedTable;
 use crate::dsl::windows::millis;
 use crate::graph::{NodeKind, Store};
 use crate::node::Slot;
@@ -145,6 +147,13 @@ impl<K: 'static, V: 'static> KTable<K, V> {
             ));
             Arc::new(crate::serde::Missing)
         });
+        // A look-up of what is held back finds the value before.
+        self.store.request_old(true);
+        let computed = SuppressedTable {
+            above: self.look_up(),
+            buffer: buffer_name.clone(),
+            value: value.clone(),
+        };
         let kept = TableStore::derived(
             &format!("{name}-latest"),
             &self.store,
@@ -197,7 +206,7 @@ impl<K: 'static, V: 'static> KTable<K, V> {
             value: Some(value),
             store: kept,
             sources: self.sources.clone(),
-            computed: None,
+            computed: Some(Rc::new(computed)),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Store};
 use crate::node::Slot;
 use crate::operators::to_stream::ToStream;
-use crate::serde::{Missing, SerdeRef};
+use crate::serde::{Missing, Serde, SerdeRef};
 use crate::store::spec::{StoreKind, StoreSpec};
 
 /// The latest value of each key: an update replaces what was there, a deletion removes it.
@@ -55,6 +55,8 @@ pub(crate) struct TableStore {
     sends_old: Rc<Cell<bool>>,
     /// The tables that this one is computed from, which tell old values where this one is not kept.
     above: Rc<[TableStore]>,
+    /// The number in the store's generated name, where the operation has generated one beforehand.
+    index: Option<usize>,
 }
 
 impl TableStore {
@@ -93,6 +95,7 @@ impl TableStore {
             required: Rc::new(Cell::new(materialized.name.is_some())),
             sends_old: Rc::default(),
             above: Rc::new([]),
+            index: None,
         }
     }
 
@@ -106,6 +109,16 @@ impl TableStore {
         Self::derived_from(name, vec![above.clone()], key, value)
     }
 
+    /// The store of a join's result that, unless it is kept, nobody can look up or compute again.
+    pub(crate) fn of_join<K: 'static, V: 'static>(
+        name: String,
+        index: usize,
+        key: SerdeRef<K>,
+    ) -> Self {
+        let spec = StoreSpec::new(name, StoreKind::TimestampedKeyValue);
+        Self { index: Some(index), ..Self::unkept::<K, V>(spec, Rc::new([]), key, None) }
+    }
+
     /// The store of a table that is computed from several others: kept only if asked for.
     pub(crate) fn derived_from<K: 'static, V: 'static>(
         name: &str,
@@ -114,6 +127,15 @@ impl TableStore {
         value: Option<SerdeRef<V>>,
     ) -> Self {
         let spec = StoreSpec::new(format!("{name}-store"), StoreKind::TimestampedKeyValue);
+        Self::unkept(spec, above.into(), key, value)
+    }
+
+    fn unkept<K: 'static, V: 'static>(
+        spec: StoreSpec,
+        above: Rc<[Self]>,
+        key: SerdeRef<K>,
+        value: Option<SerdeRef<V>>,
+    ) -> Self {
         let writable = value.is_some();
         let value = value.unwrap_or_else(|| Arc::new(Missing));
         Self {
@@ -121,7 +143,8 @@ impl TableStore {
             writable: Rc::new(Cell::new(writable)),
             required: Rc::default(),
             sends_old: Rc::default(),
-            above: above.into(),
+            above,
+            index: None,
         }
     }
 
@@ -130,6 +153,13 @@ impl TableStore {
         self.store.replace(other.store.borrow().clone());
         self.writable.set(true);
         self.required.set(true);
+    }
+
+    /// Gives the values a serde, so that the table can be kept under its own name after all.
+    fn set_serdes<K: 'static, V: 'static>(&self, key: SerdeRef<K>, value: SerdeRef<V>) {
+        let spec = self.store.borrow().spec.clone();
+        self.store.replace(Store::new(spec, key, value));
+        self.writable.set(true);
     }
 
     /// Its name.
@@ -187,7 +217,8 @@ impl TableStore {
         }
         if !self.writable.get() {
             return Err(Error::wiring(format!(
-                "table {} has to be kept, and its values have no serde: call materialized(..) on it",
+                "table {} has to be kept, and its values have no serde: call materialized(..) or \
+                 with_values(..) on it",
                 self.name()
             )));
         }
@@ -215,9 +246,45 @@ impl<K: 'static, V: 'static> KTable<K, V> {
     /// ```
     #[must_use]
     pub fn materialized(mut self, materialized: Materialized<V>) -> Self {
-        let name = self.plan.store_name(materialized.name.as_deref(), "KTABLE-");
+        let name = match (&materialized.name, self.store.index) {
+            (Some(name), Some(index)) => {
+                self.plan.give_back(index);
+                name.clone()
+            }
+            (None, Some(_)) => self.store.name(),
+            (name, None) => self.plan.store_name(name.as_deref(), "KTABLE-"),
+        };
         let value = materialized.value.clone();
         self.store.keep_as(&TableStore::new(name, &materialized, self.key.clone(), value.clone()));
+        self.value = Some(value);
+        self
+    }
+
+    /// Says how the table's values are read and written, without keeping the table: for one that is
+    /// computed from others, where its values travel or what is below has to keep them.
+    ///
+    /// ```
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// # let customers = builder.table("customers", Consumed::with(Utf8, Utf8), Materialized::named("customers", Utf8));
+    /// let orders = builder.table("orders", Consumed::with(Utf8, Utf8), Materialized::named("orders", Utf8));
+    /// let owners = orders.map_values(|order| order.split(' ').next().map(str::to_owned));
+    /// owners
+    ///     .with_values(Nullable(Utf8))
+    ///     .join_by_foreign_key(
+    ///         &customers,
+    ///         |_, owner| owner.clone(),
+    ///         |_, _, customer| customer.clone(),
+    ///         TableJoined::new().named("owner"),
+    ///     )
+    ///     .to_stream()
+    ///     .to("owners", Produced::with(Utf8, Nullable(Utf8)));
+    /// # builder.build().unwrap();
+    /// ```
+    #[must_use]
+    pub fn with_values(mut self, value: impl Serde<V>) -> Self {
+        let value: SerdeRef<V> = Arc::new(value);
+        self.store.set_serdes(self.key.clone(), value.clone());
         self.value = Some(value);
         self
     }

@@ -7,10 +7,15 @@ use std::sync::Arc;
 use crate::dsl::table::{KTable, TableStore};
 use crate::error::Result;
 use crate::graph::Wiring;
+use crate::node::Children;
+use crate::operators::table_transform::TableTransformer;
 use crate::operators::table_view::{
-    JoinedView, LookUp, MappedView, StoredTable, StoredWindows, TableView,
+    JoinedView, LookUp, MappedView, StoredTable, StoredWindows, SuppressedView, TableView,
+    TransformedView,
 };
+use crate::processor::BoundStores;
 use crate::serde::{Missing, SerdeRef};
+use crate::store::change_buffer::ChangeBuffer;
 use crate::store::spec::StoreKind;
 
 /// Makes a task's view of a table.
@@ -118,6 +123,82 @@ where
             let above = above(wiring)?;
             let key = above.key.clone();
             Ok(TableView { key, values: Box::new(MappedView { above, map: Arc::clone(&map) }) })
+        })
+    }
+}
+
+/// A table whose values a transformer makes of those of the table above. Each join that looks it up
+/// has a transformer of its own.
+pub(crate) struct TransformedTable<K, U, S> {
+    pub(crate) above: TableLookUp<K, U>,
+    pub(crate) supplier: Arc<S>,
+    /// The stores that the transformer is connected to.
+    pub(crate) stores: Vec<String>,
+}
+
+impl<K, U, T, S> Computed<K, T::Out> for TransformedTable<K, U, S>
+where
+    K: 'static,
+    U: 'static,
+    T: TableTransformer<K, U>,
+    S: Fn() -> T + Send + Sync + 'static,
+{
+    fn require(&self) {
+        self.above.require();
+    }
+
+    fn stores(&self) -> Vec<String> {
+        let mut stores = self.above.stores();
+        stores.extend(self.stores.iter().cloned());
+        stores
+    }
+
+    fn view(&self) -> MakeView<K, T::Out> {
+        let (above, supplier) = (self.above.view(), Arc::clone(&self.supplier));
+        let stores = self.stores.clone();
+        Arc::new(move |wiring| {
+            let above = above(wiring)?;
+            let key = above.key.clone();
+            let values = TransformedView {
+                above,
+                transformer: supplier(),
+                stores: BoundStores::new(wiring, &stores)?,
+                nobody: Children::new(&[]),
+                is_ready: false,
+            };
+            Ok(TableView { key, values: Box::new(values) })
+        })
+    }
+}
+
+/// A table whose changes are held back in a buffer.
+pub(crate) struct SuppressedTable<K, V> {
+    pub(crate) above: TableLookUp<K, V>,
+    /// The buffer's store.
+    pub(crate) buffer: String,
+    pub(crate) value: SerdeRef<V>,
+}
+
+impl<K: 'static, V: 'static> Computed<K, V> for SuppressedTable<K, V> {
+    fn require(&self) {
+        self.above.require();
+    }
+
+    fn stores(&self) -> Vec<String> {
+        let mut stores = self.above.stores();
+        stores.push(self.buffer.clone());
+        stores
+    }
+
+    fn view(&self) -> MakeView<K, V> {
+        let (above, buffer) = (self.above.view(), self.buffer.clone());
+        let value = self.value.clone();
+        Arc::new(move |wiring| {
+            let above = above(wiring)?;
+            let key = above.key.clone();
+            let buffer = ChangeBuffer::bind(wiring, &buffer)?;
+            let values = SuppressedView { above, buffer, value: value.clone() };
+            Ok(TableView { key, values: Box::new(values) })
         })
     }
 }

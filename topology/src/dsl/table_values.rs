@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::dsl::table::{KTable, TableStore};
-use crate::dsl::table_lookup::MappedTable;
+use crate::dsl::table_lookup::{MappedTable, TransformedTable};
 use crate::error::Result;
 use crate::graph::{NodeKind, Wiring};
 use crate::node::{Children, Slot};
@@ -79,7 +79,7 @@ impl<K: 'static, V: 'static> KTable<K, V> {
                 Ok(Slot::new(TableFilter {
                     predicate: Arc::clone(&predicate),
                     keep,
-                    knows_old: told || result.kept.is_some(),
+                    knows_old: result.send_old || result.kept.is_some(),
                     result,
                     children: wiring.children::<K, Change<V>>(),
                 }))
@@ -147,6 +147,10 @@ impl<K: 'static, V: 'static> KTable<K, V> {
     /// A new value for each entry, made by a [`TableTransformer`] that may use the stores named. It
     /// is called for deletions too, and may answer with a value.
     ///
+    /// Where the table is not kept, a join that looks it up asks a transformer once more, and also
+    /// for keys that the table above does not have: one that changes its stores with each call had
+    /// better be [`materialized`](Self::materialized).
+    ///
     /// ```
     /// use tidemill_topology::prelude::*;
     ///
@@ -195,8 +199,13 @@ impl<K: 'static, V: 'static> KTable<K, V> {
         stores: &[&str],
     ) -> KTable<K, T::Out> {
         let stores: Vec<String> = stores.iter().map(|store| (*store).to_owned()).collect();
-        let bound = stores.clone();
-        self.derived("KTABLE-TRANSFORMVALUES-", None, &stores, move |wiring, result| {
+        let (bound, supplier) = (stores.clone(), Arc::new(supplier));
+        let computed = TransformedTable {
+            above: self.look_up(),
+            supplier: Arc::clone(&supplier),
+            stores: stores.clone(),
+        };
+        let make = move |wiring: &mut Wiring<'_>, result| {
             Ok(Slot::new::<K, Change<V>>(TableTransformValues {
                 transformer: supplier(),
                 stores: BoundStores::new(wiring, &bound)?,
@@ -204,7 +213,10 @@ impl<K: 'static, V: 'static> KTable<K, V> {
                 result,
                 children: wiring.children(),
             }))
-        })
+        };
+        let mut transformed = self.derived("KTABLE-TRANSFORMVALUES-", None, &stores, make);
+        transformed.computed = Some(Rc::new(computed));
+        transformed
     }
 
     /// A table below this one whose node `make` makes.

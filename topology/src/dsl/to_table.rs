@@ -1,5 +1,7 @@
 //! A stream taken as a table.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::dsl::builder::RepartitionSettings;
@@ -43,7 +45,7 @@ impl<K: 'static, V: Clone + 'static> KStream<K, Option<V>> {
                 value: nullable.clone(),
                 partitions: None,
                 partitioner: None,
-                skip_null_keys: true,
+                skips_null_keys: Rc::new(Cell::new(true)),
             };
             self.through(&name, true, key.clone(), nullable, settings)
         } else {

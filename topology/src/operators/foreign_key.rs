@@ -26,7 +26,7 @@ use crate::error::{Cause, Result};
 use crate::node::{Children, Context, DropReason, Operator};
 use crate::operators::change::Change;
 use crate::operators::table_state::TableState;
-use crate::operators::table_view::{AsOf, StoredTable};
+use crate::operators::table_view::{AsOf, TableView};
 use crate::record::Record;
 use crate::serde::{Serde, SerdeRef, SerdeResult};
 use crate::store::bytes::{KeyRange, Order, prefix_end};
@@ -279,7 +279,8 @@ impl Operator<Option<Vec<u8>>, Subscription> for KeepSubscription {
 
 /// Answers a subscription with the right row's value.
 pub(crate) struct AnswerSubscription<FK, FV> {
-    pub(crate) table: StoredTable<FK, FV>,
+    pub(crate) table: TableView<FK, FV>,
+    pub(crate) value: SerdeRef<FV>,
     pub(crate) children: Children<Vec<u8>, Answer>,
 }
 
@@ -296,7 +297,11 @@ impl<FK: 'static, FV: 'static> Operator<Option<Vec<u8>>, Subscription>
             return Ok(());
         }
         let row = match record.key {
-            Some(foreign_key) => self.table.get(foreign_key, AsOf::Now, ctx)?,
+            Some(bytes) => {
+                let read = self.table.key.deserialize(bytes);
+                let foreign_key = read.map_err(crate::error::Error::processing)?;
+                self.table.get(&foreign_key, bytes, AsOf::Now, ctx)?
+            }
             None => None,
         };
         if row.is_none() && *instruction == Instruction::AnswerIfFound {
@@ -307,7 +312,9 @@ impl<FK: 'static, FV: 'static> Operator<Option<Vec<u8>>, Subscription>
         let value = match row {
             Some(row) if *instruction != Instruction::ForgetAndAnswer => {
                 let mut bytes = Vec::new();
-                self.table.write_value(&row.value, &mut bytes)?;
+                self.value
+                    .serialize(&row.value, &mut bytes)
+                    .map_err(crate::error::Error::processing)?;
                 Some(bytes)
             }
             _ => None,
@@ -374,7 +381,8 @@ impl<FK: 'static, FV: 'static> Operator<FK, Change<FV>> for AnswerForeignChange<
 pub(crate) struct ResolveAnswer<F, K, V, FV, R> {
     pub(crate) joiner: Arc<F>,
     pub(crate) left: bool,
-    pub(crate) table: StoredTable<K, V>,
+    pub(crate) table: TableView<K, V>,
+    pub(crate) value: SerdeRef<V>,
     pub(crate) foreign_value: SerdeRef<FV>,
     pub(crate) result: TableState<K, R>,
     pub(crate) key_bytes: Vec<u8>,
@@ -392,11 +400,14 @@ where
 {
     fn process(&mut self, record: Record<'_, K, Answer>, ctx: &mut Context<'_>) -> Result {
         self.table.write_key(record.key, &mut self.key_bytes)?;
-        let row = self.table.get(&self.key_bytes, AsOf::Now, ctx)?.map(|row| row.value);
+        let row = self.table.get(record.key, &self.key_bytes, AsOf::Now, ctx)?;
+        let row = row.map(|row| row.value);
         self.value_bytes.clear();
         let hash = match &row {
             Some(row) => {
-                self.table.write_value(row, &mut self.value_bytes)?;
+                self.value
+                    .serialize(row, &mut self.value_bytes)
+                    .map_err(crate::error::Error::processing)?;
                 Some(hash_of(&self.value_bytes))
             }
             None => None,

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::Wiring;
-use crate::node::{Context, TimeSlot};
+use crate::node::{Children, Context, TimeSlot};
+use crate::operators::table_transform::TableTransformer;
+use crate::processor::{BoundStores, ProcessorContext};
 use crate::serde::SerdeRef;
 use crate::store::bytes::StoreIndex;
-use crate::store::key_value::{KeyValueHandle, TimestampedHandle, ValueAndTimestamp};
+use crate::store::change_buffer::ChangeBuffer;
+use crate::store::key_value::{TimestampedHandle, ValueAndTimestamp};
 use crate::store::spec::{SEQUENCE_LEN, StoreKind, TIME_LEN, segment, split_timestamp};
 use crate::store::versioned::VersionedHandle;
 use crate::time::Timestamp;
@@ -78,27 +81,10 @@ impl<K: 'static, V: 'static> StoredTable<K, V> {
             StoreKind::Versioned { .. } => {
                 Ok(Self::Versions(Box::new(VersionedHandle::bind(wiring, store)?)))
             }
-            _ => Err(Error::wiring(format!(
-                "table {store} is kept by window and cannot be joined by foreign key"
-            ))),
+            _ => {
+                Err(Error::wiring(format!("table {store} is kept by window; look it up by window")))
+            }
         }
-    }
-
-    fn handle(&self) -> &KeyValueHandle<K, V> {
-        match self {
-            Self::Latest(handle) => &handle.0,
-            Self::Versions(handle) => &handle.entries,
-        }
-    }
-
-    /// Writes a key's bytes.
-    pub(crate) fn write_key(&self, key: &K, out: &mut Vec<u8>) -> Result {
-        self.handle().write_key(key, out)
-    }
-
-    /// Writes a value's bytes.
-    pub(crate) fn write_value(&self, value: &V, out: &mut Vec<u8>) -> Result {
-        self.handle().write_value(value, out)
     }
 
     /// The value under a key's bytes.
@@ -227,6 +213,69 @@ where
         let Some(found) = self.above.get(key, bytes, as_of, ctx)? else { return Ok(None) };
         let timestamp = found.timestamp;
         Ok((self.map)(key, found.value).map(|value| ValueAndTimestamp { value, timestamp }))
+    }
+}
+
+/// A table whose values a transformer of its own makes of another's, with each look-up anew: also
+/// where the other has none, which is no change that a record could tell.
+pub(crate) struct TransformedView<K, U, T> {
+    pub(crate) above: TableView<K, U>,
+    pub(crate) transformer: T,
+    pub(crate) stores: BoundStores,
+    /// A transformer forwards nothing of its own.
+    pub(crate) nobody: Children<(), ()>,
+    pub(crate) is_ready: bool,
+}
+
+impl<K, U, T> LookUp<K, T::Out> for TransformedView<K, U, T>
+where
+    K: 'static,
+    U: 'static,
+    T: TableTransformer<K, U>,
+{
+    fn get(
+        &mut self,
+        key: &K,
+        bytes: &[u8],
+        as_of: AsOf,
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<ValueAndTimestamp<T::Out>>> {
+        let found = self.above.get(key, bytes, as_of, ctx)?;
+        let timestamp = found.as_ref().map_or(Timestamp::UNKNOWN, |found| found.timestamp);
+        let mut own = ProcessorContext::new(ctx, &self.nobody, Some(&self.stores));
+        if !self.is_ready {
+            self.transformer.init(&mut own)?;
+            self.is_ready = true;
+        }
+        let found = found.map(|found| found.value);
+        let made = self.transformer.transform(key, found.as_ref(), &mut own)?;
+        Ok(made.map(|value| ValueAndTimestamp { value, timestamp }))
+    }
+}
+
+/// A table whose changes are held back: what is held back has its value from before.
+pub(crate) struct SuppressedView<K, V> {
+    pub(crate) above: TableView<K, V>,
+    pub(crate) buffer: ChangeBuffer,
+    pub(crate) value: SerdeRef<V>,
+}
+
+impl<K: 'static, V: 'static> LookUp<K, V> for SuppressedView<K, V> {
+    fn get(
+        &mut self,
+        key: &K,
+        bytes: &[u8],
+        as_of: AsOf,
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<ValueAndTimestamp<V>>> {
+        let Some(prior) = self.buffer.prior(bytes, ctx)? else {
+            return self.above.get(key, bytes, as_of, ctx);
+        };
+        let Some(prior) = prior else { return Ok(None) };
+        let read = self.value.deserialize(&prior);
+        let value = read.map_err(|cause| Error::store(self.buffer.name(), cause))?;
+        // The buffer does not know when the value became so.
+        Ok(Some(ValueAndTimestamp { value, timestamp: Timestamp::UNKNOWN }))
     }
 }
 

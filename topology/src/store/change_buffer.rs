@@ -138,6 +138,23 @@ impl ChangeBuffer {
         store.insert(&self.change, &self.value, change.timestamp)
     }
 
+    /// Whether a key's change is held back; if so, the value that it had before, if any.
+    pub(crate) fn prior(
+        &self,
+        key: &[u8],
+        ctx: &mut Context<'_>,
+    ) -> Result<Option<Option<Vec<u8>>>> {
+        let (mut place, mut change) = (Vec::new(), Vec::new());
+        set_place(&mut place, key);
+        let store = ctx.bytes_store(self.index);
+        let Some(time) = store.get(&place)?.map(|bytes| split_timestamp(bytes).0) else {
+            return Ok(None);
+        };
+        set_change(&mut change, time, key);
+        let held = store.get(&change)?.unwrap_or_default();
+        Ok(Some(Reader(held).skip_timestamp().bytes().map(<[u8]>::to_vec)))
+    }
+
     /// Forgets a key's change, if there is one.
     pub(crate) fn remove(
         &mut self,
