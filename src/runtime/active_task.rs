@@ -99,6 +99,8 @@ pub struct ActiveTask<M> {
     pub inputs: Vec<Input<M>>,
     /// Whether something was processed or punctuated since the last commit.
     pub dirty: bool,
+    /// Whether its inputs are not fetched, as the instance is paused.
+    pub halted: bool,
     /// Records processed in all.
     pub processed: u64,
     /// Counters not yet published.
@@ -158,6 +160,7 @@ impl<M: Message> ActiveTask<M> {
             reached: Reached::new(),
             inputs,
             dirty: false,
+            halted: false,
             processed: 0,
             local: LocalTask::default(),
             dropped_seen: [0; _],
@@ -182,6 +185,8 @@ impl<M: Message> ActiveTask<M> {
             self.id,
             self.state
         );
+        // A task that is restored has its inputs fetched from where it then starts.
+        self.halted = false;
         self.state = state;
         self.metrics.set_state(state);
     }

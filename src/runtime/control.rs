@@ -26,6 +26,8 @@ const REPLACED_AGAIN: Duration = Duration::from_secs(60);
 pub(super) struct Links {
     /// Tells all threads to stop once it is set.
     pub stop: Arc<AtomicBool>,
+    /// Tells all threads to process nothing while it is set.
+    pub paused: Arc<AtomicBool>,
     /// The stream threads, in the order in which they were started.
     pub threads: Mutex<Vec<ThreadHandle>>,
     orders: Mutex<Orders>,
@@ -57,9 +59,14 @@ pub(super) struct ThreadHandle {
 }
 
 impl Links {
-    /// Of an instance that `stop` stops.
-    pub fn new(stop: &Arc<AtomicBool>) -> Self {
-        Self { stop: Arc::clone(stop), threads: Mutex::default(), orders: Mutex::default() }
+    /// Of an instance that `stop` stops and `paused` pauses.
+    pub fn new(stop: &Arc<AtomicBool>, paused: &Arc<AtomicBool>) -> Self {
+        Self {
+            stop: Arc::clone(stop),
+            paused: Arc::clone(paused),
+            threads: Mutex::default(),
+            orders: Mutex::default(),
+        }
     }
 
     /// Ends every stream thread's wait.

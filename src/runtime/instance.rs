@@ -50,6 +50,7 @@ pub struct Instance<C> {
     shared: Arc<Shared>,
     held: HeldBudget,
     stop: Arc<AtomicBool>,
+    paused: Arc<AtomicBool>,
     is_joining: Arc<AtomicBool>,
 }
 
@@ -119,6 +120,8 @@ impl<C: Cluster> Instance<C> {
             },
             shared,
             held: HeldBudget::new(size(config.state.cache_max_bytes)),
+            stop: Arc::default(),
+            paused: Arc::default(),
             is_joining: Arc::default(),
         })
     }
@@ -139,6 +142,12 @@ impl<C: Cluster> Instance<C> {
     #[must_use]
     pub fn stop(&self) -> &Arc<AtomicBool> {
         &self.stop
+    }
+
+    /// Tells all its threads to process nothing while it is set.
+    #[must_use]
+    pub fn paused(&self) -> &Arc<AtomicBool> {
+        &self.paused
     }
 
     /// Whether it was told to stop.
@@ -414,7 +423,9 @@ impl<C: Cluster> Instance<C> {
                 work,
                 done,
                 asker,
+                held: self.held.share(),
                 stop: Arc::clone(&self.stop),
+                paused: Arc::clone(&self.paused),
                 removed: Arc::clone(&removed),
             },
         );
@@ -422,7 +433,6 @@ impl<C: Cluster> Instance<C> {
     }
 
     fn thread_config(&self, name: &str, producer: ProducerSettings) -> ThreadConfig {
-                held: self.held.share(),
         let config = &self.config;
         ThreadConfig {
             name: name.to_owned(),

@@ -14,6 +14,7 @@
 
 mod commit;
 mod meters;
+mod pause;
 mod publish;
 mod rebalance;
 mod stalls;
@@ -29,15 +30,15 @@ use tidemill_topology::graph::{TaskId, Topology};
 use tidemill_topology::handler::Handlers;
 use tidemill_topology::held_back::HeldLimit;
 use tidemill_topology::task::Task;
-
 use tidemill_topology::time::Timestamp;
+
 use super::active_task::ActiveTask;
 use super::collector::Collector;
 use super::error::{Reaction, RuntimeError};
 use super::global::GlobalStores;
 use super::held_budget::HeldShare;
-use super::observe::Shared;
 use super::idle::TaskIdle;
+use super::observe::Shared;
 use super::plan::Plan;
 use super::query::readable::Asker;
 use super::restore::{Done, Work};
@@ -107,8 +108,10 @@ pub struct ThreadLinks {
     pub asker: Arc<Asker>,
     /// Its part of what caching stores may hold back.
     pub held: HeldShare,
-    pub stop: Arc<AtomicBool>,
     /// Set when the instance is told to stop.
+    pub stop: Arc<AtomicBool>,
+    /// Set while the instance processes nothing.
+    pub paused: Arc<AtomicBool>,
     /// Set when this thread alone is to end, and others are to have its tasks.
     pub removed: Arc<AtomicBool>,
 }
@@ -148,11 +151,11 @@ pub struct StreamThread<C: Cluster> {
     waits_for_inputs: bool,
     /// Bytes that this thread's stores grew by since the last commit.
     uncommitted_bytes: usize,
+    /// What its tasks' caching stores hold back, and may.
+    held: HeldLimit,
     /// The wall clock when punctuations were last looked for.
     last_punctuated: Timestamp,
     records: Vec<Received<MessageOf<C>>>,
-    /// What its tasks' caching stores hold back, and may.
-    held: HeldLimit,
     events: Vec<Event>,
     consumer: C::Consumer,
     collector: Collector<C::Producer>,
@@ -203,10 +206,10 @@ impl<C: Cluster> StreamThread<C> {
         let clock = cluster.clock();
         metrics.set_started(clock.wall().millis());
         let now = clock.now();
+        let held = HeldLimit::new(links.held.bytes());
         Self {
             collector: Collector::new(
                 producer,
-        let held = HeldLimit::new(links.held.bytes());
                 application_id,
                 Arc::clone(&plan),
                 globals,
@@ -225,10 +228,10 @@ impl<C: Cluster> StreamThread<C> {
             busy: Vec::new(),
             waits_for_inputs: false,
             uncommitted_bytes: 0,
+            held,
             last_punctuated: Timestamp::UNKNOWN,
             records: Vec::new(),
             events: Vec::new(),
-            held,
             consumer,
             directories: BTreeMap::new(),
             early: Vec::new(),
@@ -288,9 +291,14 @@ impl<C: Cluster> StreamThread<C> {
         self.poll();
         self.answer_events()?;
         self.take_restored()?;
-        self.process()?;
-        self.punctuate()?;
-        self.look_for_stalls();
+        if self.is_halted() {
+            self.halt_tasks();
+        } else {
+            self.go_on();
+            self.process()?;
+            self.punctuate()?;
+            self.look_for_stalls();
+        }
         if self.commit_is_due() {
             self.commit()?;
         }
@@ -322,7 +330,7 @@ impl<C: Cluster> StreamThread<C> {
     }
 
     fn poll(&mut self) {
-        let timeout = if !self.busy.is_empty() {
+        let timeout = if !self.busy.is_empty() && !self.is_halted() {
             if self.waits_for_inputs { INPUT_WAIT } else { Duration::ZERO }
         } else if self.has_work_to_commit() {
             self.config
@@ -378,6 +386,7 @@ impl<C: Cluster> StreamThread<C> {
         let (mut total, mut task_started) = (0, started);
         let idle = TaskIdle { max: self.config.max_task_idle, now: started };
         let transactional = self.config.guarantee == ProcessingGuarantee::ExactlyOnce;
+        self.held.set_max_bytes(self.links.held.bytes());
         // Tasks take turns in the order of their ids, whichever got records first.
         self.busy.sort_unstable();
         self.busy.dedup();
@@ -386,7 +395,6 @@ impl<C: Cluster> StreamThread<C> {
             else {
                 continue;
             };
-        self.held.set_max_bytes(self.links.held.bytes());
             if transactional && !self.in_transaction {
                 self.collector.producer().begin()?;
                 self.in_transaction = true;
@@ -408,6 +416,7 @@ impl<C: Cluster> StreamThread<C> {
             }
             total += count;
         }
+        self.make_room_for_updates()?;
         self.waits_for_inputs = total == 0;
         if total > 0 {
             self.local.processed += total as u64;
@@ -416,18 +425,9 @@ impl<C: Cluster> StreamThread<C> {
         self.balance_fetching();
         let tasks = &self.tasks;
         self.busy.retain(|id| tasks.get(id).is_some_and(|task| task.buffered() > 0));
-        self.make_room_for_updates()?;
         Ok(())
     }
 
-    /// Pauses inputs of which too much waits, and resumes those that have worked it off.
-    fn balance_fetching(&mut self) {
-        let (mut pause, mut resume) = (Vec::new(), Vec::new());
-        for id in &self.busy {
-            let running = |task: &&mut ActiveTask<_>| {
-                task.state == TaskState::Running && task.inputs.len() > 1
-            };
-            let Some(task) = self.tasks.get_mut(id).filter(running) else { continue };
     /// The operators of a task, at its beginning.
     fn operators(&self, id: TaskId) -> Result<Task, RuntimeError> {
         let mut task = self.topology.task(id.subtopology, Arc::clone(&self.handlers))?;
@@ -448,6 +448,14 @@ impl<C: Cluster> StreamThread<C> {
         Ok(())
     }
 
+    /// Pauses inputs of which too much waits, and resumes those that have worked it off.
+    fn balance_fetching(&mut self) {
+        let (mut pause, mut resume) = (Vec::new(), Vec::new());
+        for id in &self.busy {
+            let running = |task: &&mut ActiveTask<_>| {
+                task.state == TaskState::Running && task.inputs.len() > 1
+            };
+            let Some(task) = self.tasks.get_mut(id).filter(running) else { continue };
             for at in 0..task.inputs.len() {
                 let waiting = task.buffered_of(at);
                 let input = &mut task.inputs[at];

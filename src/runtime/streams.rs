@@ -81,6 +81,36 @@ impl StreamsHandle {
         self.links.order(Order::Remove)
     }
 
+    /// Pauses the instance: it processes no record and fires no punctuation until
+    /// [`resume`](Self::resume). It stays a member of the group with its tasks, so that no other
+    /// instance takes them over, restores those that come, and answers queries. What was processed
+    /// is committed. Nothing of it is remembered over a restart, or known to other instances.
+    ///
+    /// ```no_run
+    /// # use tidemill::runtime::StreamsHandle;
+    /// # fn maintain(streams: &StreamsHandle, work: impl Fn()) {
+    /// streams.pause();
+    /// work(); // the database that the results go to, say
+    /// streams.resume();
+    /// # }
+    /// ```
+    pub fn pause(&self) {
+        self.links.paused.store(true, Ordering::Relaxed);
+        self.links.wake_all();
+    }
+
+    /// Goes on after [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.links.paused.store(false, Ordering::Relaxed);
+        self.links.wake_all();
+    }
+
+    /// Whether it was told to pause.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.links.paused.load(Ordering::Relaxed)
+    }
+
     /// All instances of the application that are known, this one among them: their addresses, their
     /// tasks, and the copies that they keep.
     #[must_use]
@@ -186,7 +216,7 @@ impl Streams {
     ) -> Result<Self, RuntimeError> {
         let instance = Instance::new(cluster, topology, config, handlers)?;
         let shared = Arc::clone(instance.shared());
-        let links = Arc::new(Links::new(instance.stop()));
+        let links = Arc::new(Links::new(instance.stop(), instance.paused()));
         let control = Control::new(instance, Arc::clone(&links));
         let control =
             Builder::new().name("tidemill-control".to_owned()).spawn(move || control.run());

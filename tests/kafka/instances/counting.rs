@@ -15,6 +15,7 @@ pub const PARTITIONS: i32 = 6;
 
 /// The application, with topics and folders of its own.
 pub struct Counting {
+    bootstrap: String,
     application: String,
     words: String,
     counts: String,
@@ -24,13 +25,18 @@ pub struct Counting {
 impl Counting {
     /// Creates its topics on the shared broker.
     pub fn open() -> Self {
+        Self::open_on(KafkaCluster::shared(), &[])
+    }
+
+    /// Creates its topics on a cluster, that of the results with these settings.
+    pub fn open_on(cluster: &KafkaCluster, results: &[(&str, &str)]) -> Self {
         let application = unique("counting");
         let (words, counts) = (format!("{application}.words"), format!("{application}.counts"));
-        let bootstrap = KafkaCluster::shared().bootstrap();
+        let bootstrap = cluster.bootstrap();
         create_topic(&bootstrap, &words, PARTITIONS, &[]);
-        create_topic(&bootstrap, &counts, PARTITIONS, &[]);
+        create_topic(&bootstrap, &counts, PARTITIONS, results);
         let folder = TempDir::with_prefix("tidemill-counting-").expect("a temporary folder");
-        Self { application, words, counts, folder }
+        Self { bootstrap, application, words, counts, folder }
     }
 
     /// Starts an instance, which keeps its state in a folder of its name.
@@ -42,13 +48,19 @@ impl Counting {
             .count(Materialized::named("counts", I64))
             .to_stream()
             .to(&self.counts, Produced::with(Utf8, Nullable(I64)));
-        let more: String = more.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        let mut settings = BTreeMap::from([
+            ("session.timeout.ms", "6000"),
+            ("heartbeat.interval.ms", "500"),
+            ("transaction.timeout.ms", "3000"),
+            ("http.listen", "'off'"),
+        ]);
+        settings.extend(more.iter().copied());
+        let settings: String =
+            settings.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
         let text = format!(
-            "application.id = '{}'\nbootstrap.servers = '{}'\nstate.dir = '{}'\n\
-             session.timeout.ms = 6000\nheartbeat.interval.ms = 500\n\
-             transaction.timeout.ms = 3000\nhttp.listen = 'off'\n{more}",
+            "application.id = '{}'\nbootstrap.servers = '{}'\nstate.dir = '{}'\n{settings}",
             self.application,
-            KafkaCluster::shared().bootstrap(),
+            self.bootstrap,
             self.folder.path().join(instance).display(),
         );
         let config = Config::from_toml("counting.toml", &text).expect("a configuration");
@@ -58,21 +70,26 @@ impl Counting {
 
     /// Sends each of so many words once.
     pub fn send(&self, words: u32) {
-        let bootstrap = KafkaCluster::shared().bootstrap();
         let record = |word: u32| Outgoing::keyed(format!("word{word}"), "");
-        produce(&bootstrap, &self.words, (0..words).map(record));
+        produce(&self.bootstrap, &self.words, (0..words).map(record));
     }
 
     /// The last committed count of each word.
     pub fn counts(&self) -> BTreeMap<String, i64> {
-        let records = read_committed(&KafkaCluster::shared().bootstrap(), &self.counts);
-        let text = |bytes: &Option<Vec<u8>>| String::from_utf8(bytes.clone().unwrap_or_default());
-        let parsed = records.iter().map(|record| {
-            let count = record.value.as_deref().expect("a count");
+        let all = self.all_counts().into_iter();
+        all.filter_map(|(word, counts)| Some((word, counts.last().copied()?))).collect()
+    }
+
+    /// Every committed count of each word, in their order.
+    pub fn all_counts(&self) -> BTreeMap<String, Vec<i64>> {
+        let mut all: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        for record in read_committed(&self.bootstrap, &self.counts) {
+            let word = String::from_utf8(record.key.unwrap_or_default()).expect("a word");
+            let count = record.value.expect("a count");
             let count = i64::from_be_bytes(count.try_into().expect("eight bytes"));
-            (text(&record.key).expect("a word"), count)
-        });
-        parsed.collect()
+            all.entry(word).or_default().push(count);
+        }
+        all
     }
 }
 
@@ -93,6 +110,16 @@ impl Counter {
             threads.entry(task.thread).or_default().push(task.id);
         }
         threads
+    }
+
+    /// What a counter stands at, over all its series.
+    pub fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.handle().introspect().metrics("text/plain").expect("metrics");
+        let series = text.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+        });
+        let value = |line: &str| line.rsplit_once(' ')?.1.parse::<f64>().ok();
+        series.filter_map(value).sum()
     }
 
     /// How many tasks it runs.

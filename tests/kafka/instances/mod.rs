@@ -5,4 +5,5 @@
 
 mod counting;
 
+mod pause;
 mod threads;
