@@ -69,6 +69,8 @@ pub static RESERVED: &[(&str, &str)] = &[
     ("session.timeout.ms", "set `session.timeout.ms` at the top level"),
     ("heartbeat.interval.ms", "set `heartbeat.interval.ms` at the top level"),
     ("max.poll.interval.ms", "set `max.poll.interval.ms` at the top level"),
+    ("retry.backoff.ms", "set `retry.backoff.ms` at the top level"),
+    ("retry.backoff.max.ms", "set `retry.backoff.max.ms` at the top level"),
     ("auto.offset.reset", "set `auto.offset.reset` at the top level"),
     ("partition.assignment.strategy", "tasks are placed cooperatively, by `cooperative-sticky`"),
     ("enable.auto.commit", "positions are committed with the results they belong to"),

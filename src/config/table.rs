@@ -179,6 +179,22 @@ static KAFKA: &[Key] = &[
          of records may take.",
     ),
     key(
+        "retry.backoff.ms",
+        Millis(1, 300_000),
+        Value("100"),
+        "Pause before a request that failed for a passing reason is sent again, such as results for \
+         a partition that has no leader or too few replicas; it doubles each time. Results are \
+         given up after two thirds of `transaction.timeout.ms` (at least once: after two minutes, \
+         unless `message.timeout.ms` under `[kafka]` says otherwise): the transaction is rolled \
+         back then, and its records are processed again, as often as it takes.",
+    ),
+    key(
+        "retry.backoff.max.ms",
+        Millis(1, 300_000),
+        Value("1000"),
+        "Longest such pause; at least `retry.backoff.ms`.",
+    ),
+    key(
         "auto.offset.reset",
         Choice(&["earliest", "latest"]),
         Value("earliest"),

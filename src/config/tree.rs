@@ -46,6 +46,10 @@ pub struct KafkaConfig {
     pub session_timeout: Duration,
     /// `heartbeat.interval.ms`.
     pub heartbeat_interval: Duration,
+    /// `retry.backoff.ms`.
+    pub retry_backoff: Duration,
+    /// `retry.backoff.max.ms`.
+    pub retry_backoff_max: Duration,
     /// `max.poll.interval.ms`.
     pub max_poll_interval: Duration,
     /// `auto.offset.reset`.
@@ -345,6 +349,11 @@ impl Config {
                 format!("must be at most a third of session.timeout.ms, which is {session_ms}");
             read.contradiction("heartbeat.interval.ms", rule);
         }
+        if kafka.retry_backoff_max < kafka.retry_backoff {
+            let first_ms = kafka.retry_backoff.as_millis();
+            let rule = format!("must be at least retry.backoff.ms, which is {first_ms}");
+            read.contradiction("retry.backoff.max.ms", rule);
+        }
         if kafka.max_poll_interval < kafka.session_timeout {
             let session_ms = kafka.session_timeout.as_millis();
             let rule = format!("must be at least session.timeout.ms, which is {session_ms}");
@@ -375,6 +384,8 @@ impl KafkaConfig {
             transaction_timeout: read.duration("transaction.timeout.ms"),
             session_timeout: read.duration("session.timeout.ms"),
             heartbeat_interval: read.duration("heartbeat.interval.ms"),
+            retry_backoff: read.duration("retry.backoff.ms"),
+            retry_backoff_max: read.duration("retry.backoff.max.ms"),
             max_poll_interval: read.duration("max.poll.interval.ms"),
             auto_offset_reset: read.parsed("auto.offset.reset", AutoOffsetReset::from_word),
             replication_factor: read.number("replication.factor"),

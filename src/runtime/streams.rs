@@ -258,6 +258,8 @@ pub fn properties(config: &Config) -> BTreeMap<String, String> {
             ("consumer.max.poll.interval.ms", millis(kafka.max_poll_interval)),
             ("consumer.queued.max.messages.kbytes", fetch_kib.clamp(1024, 2_097_151).to_string()),
             ("producer.transaction.timeout.ms", millis(kafka.transaction_timeout)),
+            ("producer.retry.backoff.ms", millis(kafka.retry_backoff)),
+            ("producer.retry.backoff.max.ms", millis(kafka.retry_backoff_max)),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );

@@ -6,4 +6,5 @@
 mod counting;
 
 mod pause;
+mod retries;
 mod threads;
