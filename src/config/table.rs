@@ -140,6 +140,14 @@ static PROCESSING: &[Key] = &[
         "Uncommitted writes of one thread's stores; beyond it a commit is made early.",
     ),
     key(
+        "purge.interval.ms",
+        Millis(1, DAY_MS),
+        Value("30000"),
+        "How often records are deleted that internal topics do not need any more: consumed ones of \
+         repartition topics, expired ones of windowed changelogs. Kafka Streams' name for it is \
+         `repartition.purge.interval.ms`.",
+    ),
+    key(
         "topology.optimization",
         Choice(&["none", "all"]),
         Value("none"),

@@ -75,6 +75,8 @@ pub struct RuntimeConfig {
     pub max_task_idle: Option<Duration>,
     /// `write.set.max.bytes`, of a thread.
     pub write_set_max_bytes: u64,
+    /// `purge.interval.ms`.
+    pub purge_interval: Duration,
     /// `topology.optimization`.
     pub optimization: Optimization,
 }
@@ -395,6 +397,7 @@ impl RuntimeConfig {
             buffered_records_per_partition: read.number("buffered.records.per.partition"),
             max_task_idle: u64::try_from(idle_ms).ok().map(Duration::from_millis),
             write_set_max_bytes: read.number("write.set.max.bytes"),
+            purge_interval: read.duration("purge.interval.ms"),
             optimization: read.parsed("topology.optimization", Optimization::from_word),
         }
     }

@@ -429,6 +429,7 @@ impl<C: Cluster> Instance<C> {
             buffered_records: config.runtime.buffered_records_per_partition,
             max_task_idle: config.runtime.max_task_idle,
             write_set_max_bytes: size(config.runtime.write_set_max_bytes),
+            purge_interval: config.runtime.purge_interval,
             transaction_max_bytes: TRANSACTION_MAX_BYTES,
             // A generated id is for recovery after a crash; only one that was configured promises
             // that the same member comes back.

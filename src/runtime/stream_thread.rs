@@ -15,6 +15,7 @@
 mod commit;
 mod meters;
 mod publish;
+mod purge;
 mod rebalance;
 mod stalls;
 
@@ -44,6 +45,7 @@ use crate::kafka::{Cluster, Consumer, Event, GroupMetadata, Producer, ProducerSe
 use crate::metrics::{LocalThread, ThreadMetrics};
 use crate::status::TaskState;
 use meters::Meters;
+use purge::Purges;
 use stalls::StallWatch;
 
 /// How long a call of the commit may wait before its outcome counts as unknown and it is repeated.
@@ -56,8 +58,6 @@ const OFFSETS_WAIT: Duration = Duration::from_millis(200);
 const PUBLISH: Duration = Duration::from_millis(200);
 /// Publishing may take one part in so many of the time.
 const PUBLISH_SHARE: u32 = 50;
-/// How often consumed repartition records are deleted.
-const PURGE: Duration = Duration::from_secs(30);
 /// Longest wait of a poll with nothing to do.
 const IDLE: Duration = Duration::from_millis(100);
 /// How long a poll waits while all tasks with records wait for other inputs.
@@ -80,6 +80,8 @@ pub struct ThreadConfig {
     pub buffered_records: usize,
     /// How long a task waits for the other inputs after they seem drained; `None` never waits.
     pub max_task_idle: Option<Duration>,
+    /// How often internal topics are purged.
+    pub purge_interval: Duration,
     /// Uncommitted bytes of state after which it commits early.
     pub write_set_max_bytes: usize,
     /// Sent bytes of a transaction after which it commits early.
@@ -164,7 +166,7 @@ pub struct StreamThread<C: Cluster> {
     last_commit: Instant,
     last_publish: Instant,
     publish_interval: Duration,
-    last_purge: Instant,
+    purges: Purges,
     last_fenced: Option<Instant>,
     stalls: StallWatch,
     metrics: ThreadMetrics,
@@ -231,7 +233,7 @@ impl<C: Cluster> StreamThread<C> {
             last_commit: now,
             last_publish: now,
             publish_interval: PUBLISH,
-            last_purge: now,
+            purges: Purges::new(now),
             last_fenced: None,
             stalls: StallWatch::new(now),
             metrics,

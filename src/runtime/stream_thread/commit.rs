@@ -6,7 +6,7 @@
 //! 4. The identity is checked, and the inputs' next offsets join the transaction.
 //! 5. The transaction commits.
 //! 6. The write sets move on to the stores' engines, with their positions, when that is due.
-//! 7. Consumed repartition records are deleted.
+//! 7. Consumed repartition records are deleted, and what has expired in windowed changelogs.
 //!
 //! A crash before 5 loses nothing: the transaction aborts, and the engines were not touched. A
 //! crash after 5 replays the changelogs from the engines' positions.
@@ -20,11 +20,11 @@ use tidemill_topology::record::Headers;
 use tidemill_topology::store::StoreIndex;
 use tidemill_topology::time::Timestamp;
 
-use super::{CALL, PATIENCE, PURGE, StreamThread};
+use super::{CALL, PATIENCE, StreamThread};
 use crate::clock::Clock;
 use crate::config::ProcessingGuarantee;
 use crate::kafka::{
-    Cluster, Committed, Consumer, KafkaError, Message, Offset, Outgoing, Producer, TopicPartition,
+    Cluster, Committed, Consumer, KafkaError, Message, Outgoing, Producer, TopicPartition,
 };
 use crate::metrics::{CommitStep, ThreadMetrics};
 use crate::mistake::Mistake;
@@ -128,7 +128,7 @@ impl<C: Cluster> StreamThread<C> {
         self.last_commit =
             started.max(now.checked_sub(self.config.commit_interval - rest).unwrap_or(now));
         self.metrics.commit_seconds(self.clock.elapsed(started).as_secs_f64());
-        // 7. Consumed repartition records are not needed any more.
+        // 7. What was consumed, or has expired, is not needed any more.
         self.purge_if_due();
         Ok(())
     }
@@ -280,24 +280,6 @@ impl<C: Cluster> StreamThread<C> {
             apply_if_due(task, now, &self.shared, &self.clock, &self.metrics);
         }
         Ok(())
-    }
-
-    pub(super) fn purge_if_due(&mut self) {
-        if self.clock.elapsed(self.last_purge) < PURGE {
-            return;
-        }
-        self.last_purge = self.clock.now();
-        let below: Vec<(TopicPartition, Offset)> = self
-            .tasks
-            .values()
-            .flat_map(|task| &task.inputs)
-            .filter(|input| input.internal)
-            .filter_map(|input| Some((input.partition.clone(), input.committed?)))
-            .collect();
-        if !below.is_empty() {
-            // The updater is gone only when the thread ends.
-            let _ = self.links.work.send(Work::Purge(below));
-        }
     }
 
     pub(super) fn open_producer(&mut self) -> Result<(), RuntimeError> {

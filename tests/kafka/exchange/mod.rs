@@ -23,6 +23,7 @@ mod full_disk;
 mod http_orders;
 mod idle;
 mod monitoring;
+mod old_events;
 mod operations;
 mod optimized;
 mod standbys;

@@ -1,7 +1,7 @@
 //! `count`, `reduce` and `aggregate` over sessions.
 //!
 //! Keeps: (key, session end, session start) -> aggregate, for the store's retention. Changelog:
-//! compacted and deleted after the retention and a day. A record merges all sessions of its key
+//! compacted, and purged of what has expired. A record merges all sessions of its key
 //! that are within the gap: for each a tombstone comes out, then the merged session. It is dropped
 //! as late when the merged session's end is before stream time less grace and gap, where stream
 //! time is the operator's own highest timestamp. The result's timestamp is the session's end.
