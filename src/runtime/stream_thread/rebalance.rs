@@ -76,39 +76,20 @@ impl<C: Cluster> StreamThread<C> {
         let other = self.identity.as_ref().is_some_and(|old| old.member_id != identity.member_id);
         self.identity = Some(identity);
         self.assigned = true;
-        if other && !self.tasks.is_empty() {
+        let rolled_back = if other && !self.tasks.is_empty() {
             // The client rejoined under a new identity without a word of loss: what was not
             // committed meanwhile may have been another's to commit.
-            self.rollback(false)?;
-        }
+            self.rollback(false)
+        } else {
+            Ok(())
+        };
+        // The group is answered whatever that came to: it would wait, and so would these tasks.
         let mut starts = Vec::new();
-        for lead in partitions {
-            let Some(id) = self.plan.task(lead) else { continue };
-            let metrics = self.shared.metrics.task(&id.to_string());
-            let mut task = ActiveTask::new(
-                id,
-                &self.topology,
-                &self.handlers,
-                &self.plan,
-                &mut self.consumer,
-                metrics,
-            )?;
-            for (at, input) in task.inputs.iter_mut().enumerate() {
-                input.meter = self.meters.input(&input.partition.topic);
-                if input.slot.index() >= self.slots.len() {
-                    self.slots.resize(input.slot.index() + 1, None);
-                }
-                self.slots[input.slot.index()] = Some((id, at));
-                starts.push(StartAt::paused(input.partition.clone()));
-            }
-            task.become_state(TaskState::Restoring);
-            task.restoring_since = Some(self.clock.now());
-            self.metrics.task_created();
-            self.tasks.insert(id, task);
-            self.shared.stores().restoring(id);
-            self.request(Work::Restore { task: id, stores: None })?;
+        for id in partitions.iter().filter_map(|lead| self.plan.task(lead)).collect::<Vec<_>>() {
+            self.take_on(id, &mut starts)?;
         }
-        self.consumer.incremental_assign(&starts)?;
+        // Without an answer that the client takes, it can do nothing for its group any more.
+        self.consumer.incremental_assign(&starts).map_err(RuntimeError::Consumer)?;
         let ids: Vec<String> = partitions
             .iter()
             .filter_map(|lead| self.plan.task(lead))
@@ -116,7 +97,29 @@ impl<C: Cluster> StreamThread<C> {
             .collect();
         tracing::info!(thread = self.config.name, tasks = ids.join(" "), "assigned");
         self.publish();
-        Ok(())
+        rolled_back
+    }
+
+    /// A task that begins to restore; its inputs are to be assigned, paused.
+    fn take_on(&mut self, id: TaskId, starts: &mut Vec<StartAt>) -> Result<(), RuntimeError> {
+        let metrics = self.shared.metrics.task(&id.to_string());
+        let consumer = &mut self.consumer;
+        let (topology, handlers, plan) = (&self.topology, &self.handlers, &self.plan);
+        let mut task = ActiveTask::new(id, topology, handlers, plan, consumer, metrics)?;
+        for (at, input) in task.inputs.iter_mut().enumerate() {
+            input.meter = self.meters.input(&input.partition.topic);
+            if input.slot.index() >= self.slots.len() {
+                self.slots.resize(input.slot.index() + 1, None);
+            }
+            self.slots[input.slot.index()] = Some((id, at));
+            starts.push(StartAt::paused(input.partition.clone()));
+        }
+        task.become_state(TaskState::Restoring);
+        task.restoring_since = Some(self.clock.now());
+        self.metrics.task_created();
+        self.tasks.insert(id, task);
+        self.shared.stores().restoring(id);
+        self.request(Work::Restore { task: id, stores: None })
     }
 
     /// Rebalance: tasks are to be given up. All commit, as they share one transaction.
@@ -126,8 +129,7 @@ impl<C: Cluster> StreamThread<C> {
             // Nothing of an aborted transaction stays; the revoked tasks are given up all the same.
             Err(error) => self.react(error),
         };
-        self.close_tasks(partitions);
-        committed
+        committed.and(self.close_tasks(partitions))
     }
 
     /// Rebalance: tasks are gone already. Nothing may be committed.
@@ -140,11 +142,10 @@ impl<C: Cluster> StreamThread<C> {
         self.identity = None;
         let lost: Vec<TaskId> = partitions.iter().filter_map(|lead| self.plan.task(lead)).collect();
         let rolled_back = self.rollback_others(&lost);
-        self.close_tasks(partitions);
-        rolled_back
+        rolled_back.and(self.close_tasks(partitions))
     }
 
-    pub(super) fn close_tasks(&mut self, leads: &[TopicPartition]) {
+    fn close_tasks(&mut self, leads: &[TopicPartition]) -> Result<(), RuntimeError> {
         let mut unassigned = Vec::new();
         for id in leads.iter().filter_map(|lead| self.plan.task(lead)).collect::<Vec<_>>() {
             let Some(mut task) = self.tasks.remove(&id) else { continue };
@@ -155,12 +156,10 @@ impl<C: Cluster> StreamThread<C> {
             }
             self.close(task);
         }
-        if !unassigned.is_empty()
-            && let Err(error) = self.consumer.incremental_unassign(&unassigned)
-        {
-            tracing::warn!(thread = self.config.name, %error, "unassign");
-        }
         self.publish();
+        // Even of nothing: the group waits for this answer. Without one that the client takes, it can
+        // do nothing for its group any more.
+        self.consumer.incremental_unassign(&unassigned).map_err(RuntimeError::Consumer)
     }
 
     pub(super) fn close(&mut self, mut task: ActiveTask<MessageOf<C>>) {
@@ -332,11 +331,13 @@ impl<C: Cluster> StreamThread<C> {
         // One call for all tasks: it waits until each broker's thread has answered.
         let positions: Vec<_> = offsets.clone().into_iter().collect();
         self.consumer.seek(&positions, CALL)?;
+        let mut started = Ok(());
         for id in std::mem::take(&mut self.ready) {
-            self.start(id, &committed, &offsets)?;
+            // One that fails counts as running, and is rolled back so; the others run.
+            started = started.and(self.start(id, &committed, &offsets));
         }
         self.publish();
-        Ok(())
+        started
     }
 
     fn ready_inputs(&self) -> Vec<TopicPartition> {
@@ -413,6 +414,7 @@ impl<C: Cluster> StreamThread<C> {
             input.next = offsets.get(&input.partition).copied();
             input.paused = false;
         }
+        task.become_state(TaskState::Running);
         if let Some(stores) = &mut task.stores {
             let mut host = TaskHost { stores, collector: &mut self.collector };
             task.task.init(&mut host).map_err(|error| RuntimeError::Task { task: id, error })?;
@@ -420,7 +422,6 @@ impl<C: Cluster> StreamThread<C> {
         }
         let partitions: Vec<TopicPartition> = task.partitions().cloned().collect();
         self.consumer.resume(&partitions);
-        task.become_state(TaskState::Running);
         if let Some(since) = task.restoring_since.take() {
             self.metrics.restore_seconds(self.clock.elapsed(since).as_secs_f64());
         }
