@@ -21,6 +21,7 @@ use super::opening::Opening;
 use super::plan::Plan;
 use super::query::readable::Asker;
 use super::restore::{Purpose, StateUpdater, Work};
+use super::restore_listener::Hooks;
 use super::standby::{Predecessors, StandbySettings, StandbyUpdater, wait_until_warm};
 use super::stream_thread::{StreamThread, ThreadConfig, ThreadLinks};
 use super::streams::optimized;
@@ -85,8 +86,9 @@ impl<C: Cluster> Instance<C> {
         cluster: C,
         topology: Topology,
         config: &Config,
-        handlers: Handlers,
+        hooks: impl Into<Hooks>,
     ) -> Result<Self, RuntimeError> {
+        let Hooks { handlers, restores } = hooks.into();
         let topology = optimized(topology, config)?;
         let directory = StateDirectory::open(&config.state.dir, &config.application_id)?;
         let instance_id =
@@ -94,6 +96,9 @@ impl<C: Cluster> Instance<C> {
         let clock = cluster.clock();
         let shared =
             Shared::new(&config.application_id, &instance_id, topology.clone(), clock.wall())?;
+        if let Some(listener) = restores {
+            shared.listen_to_restores(listener);
+        }
         shared.set_phase(Phase::Starting("the topics are not checked yet".to_owned()));
         if let Some(host) = &config.http.advertised {
             shared.advertise(host);

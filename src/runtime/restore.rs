@@ -18,6 +18,7 @@
 //! here and after it got it back. Other tasks keep running meanwhile.
 
 mod copies;
+mod listening;
 mod misfit;
 
 use std::collections::{HashMap, VecDeque};
@@ -315,7 +316,7 @@ impl<C: Cluster> StateUpdater<C> {
                 return;
             }
         };
-        let mut starts = Vec::new();
+        let (mut starts, known) = (Vec::new(), self.jobs.len());
         for (task, mut stores) in opened {
             match self.logs(task, &mut stores.stores, &ends, &mut starts) {
                 Ok((open, reached)) => {
@@ -336,7 +337,9 @@ impl<C: Cluster> StateUpdater<C> {
             for Job { task, stores, .. } in failed {
                 self.not_begun(task, Some(stores), error.clone().into());
             }
+            return;
         }
+        self.tell_started(known);
     }
 
     fn not_begun(&mut self, task: TaskId, stores: Option<OpenStores>, error: RuntimeError) {
@@ -478,6 +481,7 @@ impl<C: Cluster> StateUpdater<C> {
         if self.keeps_copies {
             self.move_targets();
         }
+        let listener = self.shared.restore_listener().filter(|_| !self.keeps_copies);
         let mut failed = Vec::new();
         for job in &mut self.jobs {
             for log in &mut job.open {
@@ -487,6 +491,9 @@ impl<C: Cluster> StateUpdater<C> {
                     Ok(count) => {
                         job.restored += count;
                         log.progress(job.task, self.clock.elapsed(job.started), &self.shared);
+                        if let Some(listener) = listener {
+                            listener.progressed(log.seen(job.task), count);
+                        }
                     }
                     Err(error) => failed.push((job.task, error)),
                 }
@@ -555,6 +562,7 @@ impl<C: Cluster> StateUpdater<C> {
             let task = job.task;
             let (restored, elapsed) = (job.restored, self.clock.elapsed(job.started));
             let is_done = job.open.is_empty();
+            self.tell_ended(task, &reached);
             if !reached.is_empty() {
                 let partitions: Vec<TopicPartition> =
                     reached.iter().map(|log| log.partition.clone()).collect();
@@ -573,6 +581,7 @@ impl<C: Cluster> StateUpdater<C> {
     }
 
     fn unassign(&mut self, job: &Job) {
+        self.tell_suspended(job);
         let partitions: Vec<TopicPartition> =
             job.open.iter().map(|log| log.partition.clone()).collect();
         if !partitions.is_empty()
