@@ -51,6 +51,17 @@ pub enum RuntimeError {
         /// Its name.
         topic: String,
     },
+    /// A topic is no longer the one that the instance started with.
+    #[error(
+        "topic {topic} {what} while the instance ran; what its tasks keep belongs to the topic as it was. \
+         Start again where there is no state, otherwise bring the topic back or reset the application"
+    )]
+    TopicChanged {
+        /// Its name.
+        topic: String,
+        /// What became of it.
+        what: String,
+    },
     /// Local state failed.
     #[error("state: {0}")]
     State(#[from] StateError),
@@ -168,6 +179,7 @@ impl RuntimeError {
             | Self::InternalTopic { .. }
             | Self::MissingOutput { .. }
             | Self::Topics(_)
+            | Self::TopicChanged { .. }
             | Self::Panic { .. }
             | Self::InputOutOfRange { .. }
             | Self::ChangelogOutOfRange { .. }
@@ -188,6 +200,7 @@ impl RuntimeError {
             Self::Partitions(_)
             | Self::InternalTopic { .. }
             | Self::MissingOutput { .. }
+            | Self::TopicChanged { .. }
             | Self::Topics(_) => "topics",
             Self::State(_) => "state",
             Self::Metrics(_) => "metrics",

@@ -25,6 +25,7 @@ use super::restore_listener::Hooks;
 use super::standby::{Predecessors, StandbySettings, StandbyUpdater, wait_until_warm};
 use super::stream_thread::{StreamThread, ThreadConfig, ThreadLinks};
 use super::streams::optimized;
+use super::topic_watch::TopicWatch;
 use crate::clock::Clock;
 use crate::config::{AutoOffsetReset, Config, InputOutOfRange, ProcessingGuarantee};
 use crate::kafka::{
@@ -184,6 +185,15 @@ impl<C: Cluster> Instance<C> {
 
     fn replication(&self) -> Option<i32> {
         Some(self.config.kafka.replication_factor).filter(|factor| *factor > 0)
+    }
+
+    /// Watches over the topics of a plan. It wants a thread of its own.
+    ///
+    /// # Errors
+    /// When a client cannot be opened.
+    pub(super) fn topic_watch(&self, plan: &Plan) -> Result<TopicWatch<C::Admin>, RuntimeError> {
+        let (admin, stop) = (self.cluster.admin()?, Arc::clone(&self.stop));
+        Ok(TopicWatch::new(admin, self.clock.clone(), stop, plan))
     }
 
     /// Reads the global tables to their ends; `None` when there are none, or told to stop

@@ -25,6 +25,7 @@ pub mod restore_listener;
 pub mod standby;
 pub mod stream_thread;
 pub mod streams;
+mod topic_watch;
 
 pub use error::{Reaction, RuntimeError};
 pub use membership::Member;
