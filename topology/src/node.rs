@@ -391,7 +391,7 @@ impl Context<'_> {
 
     /// The processing handler's say: an error of one record ends the branch below its node, or all.
     #[cold]
-    fn decide(&mut self, node: u32, error: Error, timestamp: Timestamp) -> Result {
+    pub(crate) fn decide(&mut self, node: u32, error: Error, timestamp: Timestamp) -> Result {
         if !error.is_processing() {
             return Err(error);
         }

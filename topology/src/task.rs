@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
+use crate::handler::NamedError;
 use crate::node::{
     Context, DropReason, Env, Host, PunctuationType, Schedule, ScheduleId, SinkTopic, Slot,
     TimeSlot, run_expired, run_flush, run_init, run_punctuate, run_source,
@@ -126,6 +127,26 @@ impl Task {
         }
         let now = self.env.stream_time;
         self.punctuate(PunctuationType::StreamTime, now, host)
+    }
+
+    /// Gives a record on which code has panicked to the processing handler, in place of
+    /// [`process`](Self::process).
+    ///
+    /// # Errors
+    /// As [`process`](Self::process); the handler's "fail" is an error of processing.
+    pub fn refuse(
+        &mut self,
+        input: InputIndex,
+        record: &RawRecord<'_>,
+        panic: &str,
+        host: &mut dyn Host,
+    ) -> Result {
+        let cause = NamedError { name: "tidemill.Panic".to_owned(), message: panic.to_owned() };
+        context(&mut self.nodes, &mut self.env, host, record).decide(
+            input.0,
+            Error::processing(cause),
+            record.timestamp,
+        )
     }
 
     /// Fires the wall-clock punctuations that are due.
