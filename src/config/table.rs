@@ -347,6 +347,26 @@ static HTTP: &[Key] = &[
          `/readyz`, which orchestrators probe.",
     ),
     key(
+        "http.tls.certificate",
+        Path,
+        Absent("HTTP is not encrypted"),
+        "The certificate that HTTP is served with, by TLS alone then: PEM, the server's own first, \
+         then those up to its authority. Needs `http.tls.key`.",
+    ),
+    key(
+        "http.tls.key",
+        Path,
+        Absent("HTTP is not encrypted"),
+        "The private key of `http.tls.certificate`, in PEM.",
+    ),
+    key(
+        "http.tls.ca",
+        Path,
+        Absent("queries are not sent on to other instances where HTTP is served by TLS"),
+        "The authorities that vouch for the certificates of other instances, in PEM. Those have to \
+         be for the host in `http.advertised`.",
+    ),
+    key(
         "http.max.connections",
         Count(1, 65_535),
         Value("256"),

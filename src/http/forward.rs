@@ -4,6 +4,9 @@
 //! The token goes along, so all instances of an application have the same one. A request carries
 //! how often it was sent on: two instances that take each other for the owner, as may happen for a
 //! moment while tasks move, say so instead of asking each other for ever.
+//!
+//! Instances that serve TLS ask each other by TLS, if `http.tls.ca` says whom to trust. Without it
+//! nothing is sent on: the answer is 503, names who has the task, and says why.
 
 use std::time::Duration;
 
@@ -12,12 +15,12 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
 use hyper::{HeaderMap, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::response::{self, Failure, Response};
 use super::route::Call;
+use super::tls::Peers;
 use crate::status::{Owner, Query, QueryError};
 
 /// How often a request was sent on.
@@ -80,7 +83,8 @@ pub fn ask(call: &Call<'_>, owner: &Owner, address: &str) -> Result<Answer, Fail
     let request = request
         .body(Full::<Bytes>::default())
         .map_err(|error| Failure::internal(format!("cannot send the request on: {error}")))?;
-    let answer = Handle::current().block_on(timeout(ANSWER_WITHIN, exchange(host, request)));
+    let answer =
+        Handle::current().block_on(timeout(ANSWER_WITHIN, exchange(call.peers, host, request)));
     match answer {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(Failure::unavailable_at(&format!("no answer: {error}"), owner)),
@@ -92,10 +96,11 @@ pub fn ask(call: &Call<'_>, owner: &Owner, address: &str) -> Result<Answer, Fail
 }
 
 async fn exchange(
+    peers: &Peers,
     host: &str,
     request: hyper::Request<Full<Bytes>>,
 ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect(host).await?;
+    let stream = peers.connect(host).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // It ends with the answer, or when this call is given up and drops its half.

@@ -39,7 +39,7 @@ pub use exchange::{BookSize, ExchangeMetrics, LocalTrading};
 pub use kafka_client::KafkaClientMetrics;
 pub use reading::Reading;
 pub use registry::{Metrics, MetricsError};
-pub use store::{StoreMetrics, StoreReads, StoreSizes};
+pub use store::{StoreMetrics, StoreSizes, StoreUse};
 pub use task::{LocalTask, PartitionMetrics, TaskMetrics, TaskState};
 pub use thread::{CommitStep, LocalThread, NodeMetrics, ThreadMetrics};
 pub use topic::{InputTopicMetrics, LocalTopic, OutputTopicMetrics};

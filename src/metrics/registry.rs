@@ -194,7 +194,7 @@ mod tests {
         partition.set_lag(17);
         partition.set_lag_ms(1500);
         store.set_restore_remaining(40);
-        store.set_reads(&StoreReads { cached: 3, backend: 1, scans: 0 });
+        store.set_use(&StoreUse { cached: 3, backend: 1, scans: 0, expired: 2 });
         exchange.orders("new", "accepted", 3);
         metrics.client().error("retriable");
         metrics.client().dead_letter("orders-dlq", "undecodable", 1);

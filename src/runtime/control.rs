@@ -153,18 +153,40 @@ impl<C: Cluster> Control<C> {
     fn run_parts(&self) -> Result<(), RuntimeError> {
         let Some(plan) = self.instance.prepare()? else { return Ok(()) };
         let members = self.start_members()?;
+        let topics = self.start_topic_watch(&plan)?;
         let result = self.run_threads(&Arc::new(plan));
         self.instance.stop().store(true, Ordering::Relaxed);
-        let ended = members.join().unwrap_or(Err(RuntimeError::ThreadDied("members".to_owned())));
-        result.and(ended)
+        let ended = |name: &str, thread: JoinHandle<Result<(), RuntimeError>>| {
+            thread.join().unwrap_or(Err(RuntimeError::ThreadDied(name.to_owned())))
+        };
+        // What the topics have become explains the rest.
+        ended("topics", topics).and(result).and(ended("members", members))
     }
 
     /// Starts the thread that speaks with the other instances. When it fails, the instance stops.
     fn start_members(&self) -> Result<JoinHandle<Result<(), RuntimeError>>, RuntimeError> {
         let role = self.instance.members();
+        self.start_aside("members", move || role.run())
+    }
+
+    /// Starts the thread that watches over the topics, likewise.
+    fn start_topic_watch(
+        &self,
+        plan: &Plan,
+    ) -> Result<JoinHandle<Result<(), RuntimeError>>, RuntimeError> {
+        let watch = self.instance.topic_watch(plan)?;
+        self.start_aside("topics", move || watch.run())
+    }
+
+    /// Starts a thread beside the stream threads, which stops the instance when it fails.
+    fn start_aside(
+        &self,
+        name: &str,
+        run: impl FnOnce() -> Result<(), RuntimeError> + Send + 'static,
+    ) -> Result<JoinHandle<Result<(), RuntimeError>>, RuntimeError> {
         let links = Arc::clone(&self.links);
-        spawn("members".to_owned(), move || {
-            let result = role.run();
+        spawn(name.to_owned(), move || {
+            let result = run();
             if result.is_err() {
                 links.stop.store(true, Ordering::Relaxed);
                 links.wake_all();

@@ -51,17 +51,43 @@ pub enum RuntimeError {
         /// Its name.
         topic: String,
     },
+    /// A topic is no longer the one that the instance started with.
+    #[error(
+        "topic {topic} {what} while the instance ran; what its tasks keep belongs to the topic as it was. \
+         Start again where there is no state, otherwise bring the topic back or reset the application"
+    )]
+    TopicChanged {
+        /// Its name.
+        topic: String,
+        /// What became of it.
+        what: String,
+    },
     /// Local state failed.
     #[error("state: {0}")]
     State(#[from] StateError),
     /// The metrics registry refused a name.
     #[error("{0}")]
     Metrics(#[from] crate::metrics::MetricsError),
-    /// Code of a node panicked.
+    /// Code of a node panicked, and the processing handler does not want it passed over, or it was on
+    /// no record.
     #[error(
-        "task {task} panicked on {place}: {message}; the record stays unprocessed, fix the code and restart"
+        "task {task} panicked on {place}: {message}; the record stays unprocessed, fix the code and restart, \
+         or pass it over with processing.exception.handler = \"continue\""
     )]
     Panic {
+        /// The task.
+        task: TaskId,
+        /// Topic, partition and offset of the record.
+        place: String,
+        /// What the panic said.
+        message: String,
+    },
+    /// Code of a node panicked on a record, for the first time.
+    #[error(
+        "task {task} panicked on {place}: {message}; what is uncommitted is done again, and the processing \
+         handler decides about the record"
+    )]
+    PanicOnRecord {
         /// The task.
         task: TaskId,
         /// Topic, partition and offset of the record.
@@ -160,7 +186,7 @@ impl RuntimeError {
         match self {
             Self::Kafka(error) | Self::Delivery { error, .. } => of_kafka(error),
             Self::Task { error, .. } | Self::Topology(error) => of_topology(error),
-            Self::IdentityChanged => Reaction::Rollback,
+            Self::IdentityChanged | Self::PanicOnRecord { .. } => Reaction::Rollback,
             Self::State(error) if error.is_retriable() => Reaction::Rollback,
             Self::State(_)
             | Self::Metrics(_)
@@ -168,6 +194,7 @@ impl RuntimeError {
             | Self::InternalTopic { .. }
             | Self::MissingOutput { .. }
             | Self::Topics(_)
+            | Self::TopicChanged { .. }
             | Self::Panic { .. }
             | Self::InputOutOfRange { .. }
             | Self::ChangelogOutOfRange { .. }
@@ -188,10 +215,11 @@ impl RuntimeError {
             Self::Partitions(_)
             | Self::InternalTopic { .. }
             | Self::MissingOutput { .. }
+            | Self::TopicChanged { .. }
             | Self::Topics(_) => "topics",
             Self::State(_) => "state",
             Self::Metrics(_) => "metrics",
-            Self::Panic { .. } => "panic",
+            Self::Panic { .. } | Self::PanicOnRecord { .. } => "panic",
             Self::Delivery { .. } => "delivery",
             Self::IdentityChanged => "identity",
             Self::InputOutOfRange { .. } => "out_of_range",

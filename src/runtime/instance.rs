@@ -21,9 +21,11 @@ use super::opening::Opening;
 use super::plan::Plan;
 use super::query::readable::Asker;
 use super::restore::{Purpose, StateUpdater, Work};
+use super::restore_listener::Hooks;
 use super::standby::{Predecessors, StandbySettings, StandbyUpdater, wait_until_warm};
 use super::stream_thread::{StreamThread, ThreadConfig, ThreadLinks};
 use super::streams::optimized;
+use super::topic_watch::TopicWatch;
 use crate::clock::Clock;
 use crate::config::{AutoOffsetReset, Config, InputOutOfRange, ProcessingGuarantee};
 use crate::kafka::{
@@ -85,8 +87,9 @@ impl<C: Cluster> Instance<C> {
         cluster: C,
         topology: Topology,
         config: &Config,
-        handlers: Handlers,
+        hooks: impl Into<Hooks>,
     ) -> Result<Self, RuntimeError> {
+        let Hooks { handlers, restores } = hooks.into();
         let topology = optimized(topology, config)?;
         let directory = StateDirectory::open(&config.state.dir, &config.application_id)?;
         let instance_id =
@@ -94,6 +97,9 @@ impl<C: Cluster> Instance<C> {
         let clock = cluster.clock();
         let shared =
             Shared::new(&config.application_id, &instance_id, topology.clone(), clock.wall())?;
+        if let Some(listener) = restores {
+            shared.listen_to_restores(listener);
+        }
         shared.set_phase(Phase::Starting("the topics are not checked yet".to_owned()));
         if let Some(host) = &config.http.advertised {
             shared.advertise(host);
@@ -179,6 +185,15 @@ impl<C: Cluster> Instance<C> {
 
     fn replication(&self) -> Option<i32> {
         Some(self.config.kafka.replication_factor).filter(|factor| *factor > 0)
+    }
+
+    /// Watches over the topics of a plan. It wants a thread of its own.
+    ///
+    /// # Errors
+    /// When a client cannot be opened.
+    pub(super) fn topic_watch(&self, plan: &Plan) -> Result<TopicWatch<C::Admin>, RuntimeError> {
+        let (admin, stop) = (self.cluster.admin()?, Arc::clone(&self.stop));
+        Ok(TopicWatch::new(admin, self.clock.clone(), stop, plan))
     }
 
     /// Reads the global tables to their ends; `None` when there are none, or told to stop

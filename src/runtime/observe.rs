@@ -1,7 +1,7 @@
 //! What an instance shows of itself: threads publish, HTTP and the command line read.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tidemill_topology::graph::{TaskId, Topology};
 use tidemill_topology::time::Timestamp;
@@ -11,6 +11,7 @@ use super::membership::{HeldTask, MembersView, StandbyCopy};
 use super::query::ReadableStores;
 use super::query::json::{self, JsonStore};
 use super::query::metadata::metadata;
+use super::restore_listener::RestoreListener;
 use crate::metrics::{ClientMetrics, Format, Metrics, StoreMetrics};
 use crate::status::{
     InstanceState, InstanceStatus, Introspect, Query, QueryError, RestoreStatus, StandbyStatus,
@@ -27,6 +28,7 @@ pub struct Shared {
     pub metrics: Metrics,
     /// What is known of all instances.
     pub members: Arc<MembersView>,
+    restore_listener: OnceLock<Arc<dyn RestoreListener>>,
     seen: Mutex<Seen>,
 }
 
@@ -87,6 +89,7 @@ impl Shared {
             stores: Arc::new(ReadableStores::new(topology, Arc::clone(&members))),
             metrics,
             members,
+            restore_listener: OnceLock::new(),
             seen: Mutex::default(),
         }))
     }
@@ -95,6 +98,16 @@ impl Shared {
     #[must_use]
     pub fn stores(&self) -> &Arc<ReadableStores> {
         &self.stores
+    }
+
+    /// Who is told of restores, if anyone.
+    pub fn restore_listener(&self) -> Option<&dyn RestoreListener> {
+        self.restore_listener.get().map(|listener| &**listener)
+    }
+
+    /// Tells a listener of restores; the first counts.
+    pub fn listen_to_restores(&self, listener: Arc<dyn RestoreListener>) {
+        self.restore_listener.get_or_init(|| listener);
     }
 
     /// The instance's own series.

@@ -18,6 +18,7 @@
 //! here and after it got it back. Other tasks keep running meanwhile.
 
 mod copies;
+mod listening;
 mod misfit;
 mod purge;
 
@@ -321,7 +322,7 @@ impl<C: Cluster> StateUpdater<C> {
                 return;
             }
         };
-        let mut starts = Vec::new();
+        let (mut starts, known) = (Vec::new(), self.jobs.len());
         for (task, mut stores) in opened {
             match self.logs(task, &mut stores.stores, &ends, &mut starts) {
                 Ok((open, reached)) => {
@@ -342,7 +343,9 @@ impl<C: Cluster> StateUpdater<C> {
             for Job { task, stores, .. } in failed {
                 self.not_begun(task, Some(stores), error.clone().into());
             }
+            return;
         }
+        self.tell_started(known);
     }
 
     fn not_begun(&mut self, task: TaskId, stores: Option<OpenStores>, error: RuntimeError) {
@@ -485,6 +488,7 @@ impl<C: Cluster> StateUpdater<C> {
         if self.keeps_copies {
             self.move_targets();
         }
+        let listener = self.shared.restore_listener().filter(|_| !self.keeps_copies);
         let mut failed = Vec::new();
         for job in &mut self.jobs {
             for log in &mut job.open {
@@ -494,6 +498,9 @@ impl<C: Cluster> StateUpdater<C> {
                     Ok(count) => {
                         job.restored += count;
                         log.progress(job.task, self.clock.elapsed(job.started), &self.shared);
+                        if let Some(listener) = listener {
+                            listener.progressed(log.seen(job.task), count);
+                        }
                     }
                     Err(error) => failed.push((job.task, error)),
                 }
@@ -532,7 +539,7 @@ impl<C: Cluster> StateUpdater<C> {
         let holds = |job: &Job| job.open.iter().any(|log| log.partition == *partition);
         let Some(at) = self.jobs.iter().position(holds) else { return };
         let Job { task, mut stores, open, .. } = self.jobs.swap_remove(at);
-        self.unassign(&open);
+        self.unassign(task, &open);
         for log in open.iter().filter(|log| log.partition == *partition) {
             if is_old && log.is_windowed {
                 // Its owner purged what has expired. Where it stands is looked at anew.
@@ -566,6 +573,7 @@ impl<C: Cluster> StateUpdater<C> {
             let task = job.task;
             let (restored, elapsed) = (job.restored, self.clock.elapsed(job.started));
             let is_done = job.open.is_empty();
+            self.tell_ended(task, &reached);
             if !reached.is_empty() {
                 let partitions: Vec<TopicPartition> =
                     reached.iter().map(|log| log.partition.clone()).collect();
@@ -583,7 +591,8 @@ impl<C: Cluster> StateUpdater<C> {
         }
     }
 
-    fn unassign(&mut self, logs: &[Log]) {
+    fn unassign(&mut self, task: TaskId, logs: &[Log]) {
+        self.tell_suspended(task, logs);
         let partitions: Vec<TopicPartition> =
             logs.iter().map(|log| log.partition.clone()).collect();
         if !partitions.is_empty()
@@ -596,7 +605,7 @@ impl<C: Cluster> StateUpdater<C> {
     fn drop_job(&mut self, task: TaskId) {
         if let Some(at) = self.jobs.iter().position(|job| job.task == task) {
             let job = self.jobs.swap_remove(at);
-            self.unassign(&job.open);
+            self.unassign(job.task, &job.open);
         }
     }
 

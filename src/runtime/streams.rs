@@ -17,6 +17,7 @@ use super::instance::Instance;
 use super::membership::Member;
 use super::observe::{Phase, Shared};
 use super::query::{Entries, LocalStore, StoreQuery};
+use super::restore_listener::Hooks;
 use crate::config::{Config, HandlerChoice, Optimization};
 use crate::kafka::{Cluster, Librdkafka};
 use crate::status::{Introspect, QueryError};
@@ -161,17 +162,17 @@ impl Streams {
         Self::start_with(topology, config, handlers(config))
     }
 
-    /// As [`start`](Self::start), with handlers of one's own.
+    /// As [`start`](Self::start), with handlers of one's own, or a listener for restores.
     ///
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with(
         topology: Topology,
         config: &Config,
-        handlers: Handlers,
+        hooks: impl Into<Hooks>,
     ) -> Result<Self, RuntimeError> {
         let cluster = Librdkafka::new(properties(config))?;
-        Self::start_on(cluster, topology, config, handlers)
+        Self::start_on(cluster, topology, config, hooks)
     }
 
     /// As [`start_with`](Self::start_with), on any cluster.
@@ -182,9 +183,9 @@ impl Streams {
         cluster: C,
         topology: Topology,
         config: &Config,
-        handlers: Handlers,
+        hooks: impl Into<Hooks>,
     ) -> Result<Self, RuntimeError> {
-        let instance = Instance::new(cluster, topology, config, handlers)?;
+        let instance = Instance::new(cluster, topology, config, hooks)?;
         let shared = Arc::clone(instance.shared());
         let links = Arc::new(Links::new(instance.stop()));
         let control = Control::new(instance, Arc::clone(&links));

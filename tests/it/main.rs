@@ -4,6 +4,7 @@
 
 mod borders;
 mod exchange;
+mod expiry;
 mod fuzz;
 mod goldens_files;
 mod replay;

@@ -32,7 +32,7 @@ impl<C: Cluster> StateUpdater<C> {
         self.waiting.retain(|(waiting, ..)| *waiting != task);
         let at = self.jobs.iter().position(|job| job.task == task)?;
         let mut job = self.jobs.swap_remove(at);
-        self.unassign(&job.open);
+        self.unassign(job.task, &job.open);
         for log in job.open.iter().filter(|log| log.position >= log.target) {
             // It is caught up as of now, however long ago the last record came.
             let now = log.position_at(None, &self.clock);

@@ -5,7 +5,7 @@ use tidemill_topology::time::Timestamp;
 
 use super::{PUBLISH, PUBLISH_SHARE, StreamThread};
 use crate::kafka::{Cluster, Consumer, Message};
-use crate::metrics::{StoreReads, StoreSizes};
+use crate::metrics::{StoreSizes, StoreUse};
 use crate::runtime::active_task::{ActiveTask, Input};
 use crate::runtime::error::RuntimeError;
 use crate::runtime::observe::{Shared, ThreadView};
@@ -126,10 +126,11 @@ fn publish_stores<M: Message>(
             cache_bytes: holds.cache_bytes as u64,
             pending_bytes: holds.pending_bytes as u64,
         });
-        metrics.set_reads(&StoreReads {
+        metrics.set_use(&StoreUse {
             cached: holds.reads_cached,
             backend: holds.reads_backend,
             scans: holds.scans,
+            expired: holds.expired,
         });
         if look_at_engine && let Some(properties) = stores.engine_properties(StoreIndex(at)) {
             metrics.set_engine(&properties);

@@ -43,6 +43,17 @@ pub struct Pending {
     pub new: Option<Vec<u8>>,
 }
 
+/// An entry that has outlived its time, taken out of its store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// The key.
+    pub key: Vec<u8>,
+    /// What was there.
+    pub value: Vec<u8>,
+    /// When it expired, by stream time: its deletion's timestamp.
+    pub at: Timestamp,
+}
+
 /// What a scan calls for each entry; it ends the scan with [`ControlFlow::Break`].
 pub type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
 
@@ -106,6 +117,24 @@ pub trait BytesStore: Send {
 
     /// Bytes of the updates held back, for the operator to flush before they are too many.
     fn pending_bytes(&self) -> usize;
+
+    /// Takes out, with a deletion in the changelog, the entry that expired first, if one has by
+    /// `now`; false when there is none. Every entry looked at costs one of `looks`, as does one that
+    /// turns out to have been written again; when none is left, the rest waits for the next call.
+    ///
+    /// A store without a time to live never has one.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    fn take_expired(
+        &mut self,
+        now: Timestamp,
+        looks: &mut usize,
+        into: &mut Expired,
+    ) -> Result<bool> {
+        let _ = (now, looks, into);
+        Ok(false)
+    }
 
     /// About how many keys there are.
     fn approximate_entries(&self) -> u64;

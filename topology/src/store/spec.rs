@@ -276,6 +276,9 @@ pub struct StoreSpec {
     pub changelog_config: BTreeMap<String, String>,
     /// A source topic that serves as the changelog; `None` for a topic of its own.
     pub changelog_source: Option<String>,
+    /// How long an entry lives past its timestamp, by stream time, in ms; `None` for ever. Only for
+    /// `TimestampedKeyValue`.
+    pub time_to_live_ms: Option<i64>,
 }
 
 impl StoreSpec {
@@ -290,6 +293,7 @@ impl StoreSpec {
             logged: true,
             changelog_config: BTreeMap::new(),
             changelog_source: None,
+            time_to_live_ms: None,
         }
     }
 }
