@@ -444,10 +444,7 @@ pub trait Introspect: Send + Sync {
 
     /// The metrics, in the format that `accept`, an HTTP `Accept` header, prefers: content
     /// type and text.
-    ///
-    /// # Errors
-    /// When they cannot be encoded; the text says why.
-    fn metrics(&self, accept: &str) -> Result<(&'static str, String), String>;
+    fn metrics(&self, accept: &str) -> (&'static str, String);
 
     /// The topology.
     fn topology(&self, format: TopologyFormat) -> String;

@@ -46,8 +46,8 @@ impl Introspect for Instance {
         Totals::default()
     }
 
-    fn metrics(&self, accept: &str) -> Result<(&'static str, String), String> {
-        Ok(("text/plain; version=0.0.4", format!("# accept {accept}\n")))
+    fn metrics(&self, accept: &str) -> (&'static str, String) {
+        ("text/plain; version=0.0.4", format!("# accept {accept}\n"))
     }
 
     fn topology(&self, format: TopologyFormat) -> String {

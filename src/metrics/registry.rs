@@ -29,16 +29,13 @@ pub struct Metrics {
     kafka_clients: ClientFamilies,
 }
 
-/// The metrics could not be set up or encoded.
+/// The metrics could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetricsError {
     /// Two metrics have one name, or a name is malformed.
     #[error("cannot register a metric: {0}; each name may be registered once a registry")]
     Register(prometheus::Error),
-    /// The encoder refused a family.
-    #[error("cannot encode the metrics: {0}")]
-    Encode(prometheus::Error),
 }
 
 impl From<prometheus::Error> for MetricsError {
@@ -152,10 +149,8 @@ impl Metrics {
     }
 
     /// Everything, in the given format.
-    ///
-    /// # Errors
-    /// When a family cannot be encoded.
-    pub fn encode(&self, format: Format) -> Result<String, MetricsError> {
+    #[must_use]
+    pub fn encode(&self, format: Format) -> String {
         encode::encode(&self.registry.gather(), format)
     }
 }
@@ -198,7 +193,7 @@ mod tests {
         exchange.orders("new", "accepted", 3);
         metrics.client().error("retriable");
         metrics.client().dead_letter("orders-dlq", "undecodable", 1);
-        let text = metrics.encode(Format::Text).unwrap();
+        let text = metrics.encode(Format::Text);
         (metrics, text)
     }
 
@@ -247,10 +242,10 @@ mod tests {
         let metrics = Metrics::new("app", "one").unwrap();
         let task = metrics.task("0_1");
         let partition = task.partition("orders", 1);
-        assert!(metrics.encode(Format::Text).unwrap().contains("0_1"));
+        assert!(metrics.encode(Format::Text).contains("0_1"));
         drop(partition);
         drop(task);
-        assert!(!metrics.encode(Format::Text).unwrap().contains("0_1"));
+        assert!(!metrics.encode(Format::Text).contains("0_1"));
     }
 
     #[test]
@@ -259,7 +254,7 @@ mod tests {
         let _in_memory = metrics.store("0_1", "memory");
         let on_disk = metrics.store("0_1", "disk");
         on_disk.set_engine(&std::array::from_fn(|at| at as u64));
-        let text = metrics.encode(Format::Text).unwrap();
+        let text = metrics.encode(Format::Text);
         let of = |store: &str| {
             let store = format!("store=\"{store}\"");
             let rocksdb = |line: &&str| line.starts_with("tidemill_rocksdb_");

@@ -274,12 +274,9 @@ impl Introspect for Shared {
         }
     }
 
-    fn metrics(&self, accept: &str) -> Result<(&'static str, String), String> {
+    fn metrics(&self, accept: &str) -> (&'static str, String) {
         let format = Format::accepted(accept);
-        self.metrics
-            .encode(format)
-            .map(|text| (format.content_type(), text))
-            .map_err(|error| error.to_string())
+        (format.content_type(), self.metrics.encode(format))
     }
 
     fn topology(&self, format: TopologyFormat) -> String {
