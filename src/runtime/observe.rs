@@ -11,7 +11,7 @@ use super::membership::{HeldTask, MembersView, StandbyCopy};
 use super::query::ReadableStores;
 use super::query::json::{self, JsonStore};
 use super::query::metadata::metadata;
-use crate::metrics::{ClientMetrics, Format, Metrics, StoreMetrics};
+use crate::metrics::{ClientMetrics, Format, Metrics, StandbyMetrics, StoreMetrics};
 use crate::status::{
     InstanceState, InstanceStatus, Introspect, Query, QueryError, RestoreStatus, StandbyStatus,
     StorePart, StoreQuestion, TaskState, TaskStatus, TopologyFormat, Totals,
@@ -35,6 +35,8 @@ struct Seen {
     phase: Phase,
     host: Option<String>,
     standbys: BTreeMap<TaskId, StandbyCopy>,
+    /// The series of the copies.
+    standby_metrics: BTreeMap<TaskId, StandbyMetrics>,
     threads: BTreeMap<String, ThreadView>,
     restores: HashMap<(TaskId, String), RestoreStatus>,
     stores: HashMap<(TaskId, String), Arc<StoreMetrics>>,
@@ -146,7 +148,14 @@ impl Shared {
 
     /// See [`standbys`](Self::standbys).
     pub fn set_standbys(&self, standbys: BTreeMap<TaskId, StandbyCopy>) {
-        self.seen().standbys = standbys;
+        let mut seen = self.seen();
+        seen.standby_metrics.retain(|task, _| standbys.contains_key(task));
+        for (task, copy) in &standbys {
+            let series = seen.standby_metrics.entry(*task);
+            let series = series.or_insert_with(|| self.metrics.standby(&task.to_string()));
+            series.set_lag(u64::try_from(copy.lag).unwrap_or(0));
+        }
+        seen.standbys = standbys;
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
