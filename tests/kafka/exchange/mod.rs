@@ -14,6 +14,7 @@ mod security;
 mod sender;
 mod tail;
 
+mod alerts;
 mod at_least_once;
 mod bad_inputs;
 mod commit_steps;
