@@ -55,7 +55,7 @@ impl Introspect for Instance {
     }
 
     fn holders(&self, _: &StoreQuestion) -> Result<Vec<StorePart>, QueryError> {
-        Ok(vec![StorePart { partitions: vec![0], holder: Holder::Here }])
+        Ok(vec![StorePart { partitions: vec![0], holder: Holder::Here, copies: Vec::new() }])
     }
 
     fn query(&self, query: &Query) -> Result<Value, QueryError> {

@@ -298,15 +298,14 @@ impl Introspect for Shared {
     }
 
     fn holders(&self, question: &StoreQuestion) -> Result<Vec<StorePart>, QueryError> {
-        JsonStore::new(&self.stores, &question.store)?.holders(question)
+        JsonStore::asked(&self.stores, question)?.holders(question)
     }
 
     fn query(&self, query: &Query) -> Result<serde_json::Value, QueryError> {
         match query {
             Query::Stores => json::list(&self.stores),
-            Query::Store(question) => {
-                JsonStore::new(&self.stores, &question.store)?.answer(question)
-            }
+            Query::Store(question) => JsonStore::asked(&self.stores, question)?.answer(question),
+            Query::Count(question) => JsonStore::asked(&self.stores, question)?.count(question),
             Query::Metadata => metadata(&self.stores),
             Query::Book { .. } => Err(QueryError::Unsupported("books")),
         }

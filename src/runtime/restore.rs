@@ -320,7 +320,16 @@ impl<C: Cluster> StateUpdater<C> {
             match self.logs(task, &mut stores.stores, &ends, &mut starts) {
                 Ok((open, reached)) => {
                     let started = self.clock.now();
-                    self.jobs.push(Job { task, stores, open, reached, restored: 0, started });
+                    let job = Job { task, stores, open, reached, restored: 0, started };
+                    if !self.keeps_copies {
+                        let lag = u64::try_from(job.lag()).unwrap_or(0);
+                        self.shared.stores().set_copy_lag(task, lag);
+                        // Also of a restore that stands still from its first record on.
+                        for log in &job.open {
+                            log.progress(task, Duration::ZERO, &self.shared);
+                        }
+                    }
+                    self.jobs.push(job);
                 }
                 Err(error) => self.not_begun(task, Some(stores), error),
             }
