@@ -327,7 +327,16 @@ impl<C: Cluster> StateUpdater<C> {
             match self.logs(task, &mut stores.stores, &ends, &mut starts) {
                 Ok((open, reached)) => {
                     let started = self.clock.now();
-                    self.jobs.push(Job { task, stores, open, reached, restored: 0, started });
+                    let job = Job { task, stores, open, reached, restored: 0, started };
+                    if !self.keeps_copies {
+                        let lag = u64::try_from(job.lag()).unwrap_or(0);
+                        self.shared.stores().set_copy_lag(task, lag);
+                        // Also of a restore that stands still from its first record on.
+                        for log in &job.open {
+                            log.progress(task, Duration::ZERO, &self.shared);
+                        }
+                    }
+                    self.jobs.push(job);
                 }
                 Err(error) => self.not_begun(task, Some(stores), error),
             }
@@ -493,12 +502,18 @@ impl<C: Cluster> StateUpdater<C> {
         for job in &mut self.jobs {
             for log in &mut job.open {
                 let batch = by_slot.remove(&log.slot).unwrap_or_default();
+                let before = log.position;
                 match put(log, &batch, &self.consumer, &mut job.stores.stores, &self.clock) {
-                    Ok(0) => {}
+                    // The last of a changelog may be markers alone.
+                    Ok(_) if log.position == before => {}
                     Ok(count) => {
                         job.restored += count;
-                        log.progress(job.task, self.clock.elapsed(job.started), &self.shared);
-                        if let Some(listener) = listener {
+                        if !self.keeps_copies {
+                            log.progress(job.task, self.clock.elapsed(job.started), &self.shared);
+                        }
+                        if count > 0
+                            && let Some(listener) = listener
+                        {
                             listener.progressed(log.seen(job.task), count);
                         }
                     }
@@ -631,8 +646,9 @@ impl Log {
         let remaining = u64::try_from(self.target.0 - self.position.0).unwrap_or(0);
         let status = RestoreStatus::new(self.restored, remaining, elapsed.as_secs_f64());
         self.metrics.set_restore_remaining(remaining);
-        // A rate is a whole number of records, far below 2^53.
-        self.metrics.set_restore_rate(status.records_per_second as u64);
+        // A rate is a whole number of records, far below 2^53; none is left when it is done.
+        let rate = if remaining == 0 { 0 } else { status.records_per_second as u64 };
+        self.metrics.set_restore_rate(rate);
         shared.set_restore(task, &self.name, status);
     }
 }

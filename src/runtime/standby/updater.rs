@@ -153,6 +153,7 @@ impl<C: Cluster> StandbyUpdater<C> {
             }
         }
         self.shared.set_standbys(self.updater.copies());
+        self.updater.show_copies();
     }
 
     /// Whether this instance is new to the group and may be given tasks any moment.

@@ -74,7 +74,9 @@ impl<C: Cluster> StreamThread<C> {
             ThreadView { state, assigned: self.assigned, tasks, write_set_bytes },
         );
         // With many tasks it is done less often, so that its part of the time stays small.
-        self.publish_interval = PUBLISH.max(self.clock.elapsed(started) * PUBLISH_SHARE);
+        let took = self.clock.elapsed(started);
+        self.publish_interval = PUBLISH.max(took * PUBLISH_SHARE);
+        self.metrics.publish_seconds(took.as_secs_f64());
     }
 }
 

@@ -14,9 +14,11 @@ mod security;
 mod sender;
 mod tail;
 
+mod alerts;
 mod at_least_once;
 mod bad_inputs;
 mod commit_steps;
+mod copies;
 mod crashes;
 mod first_steps;
 mod full_disk;
