@@ -26,5 +26,6 @@ mod monitoring;
 mod operations;
 mod optimized;
 mod standbys;
+mod stops;
 mod takeover;
 mod two_orders;
