@@ -163,6 +163,15 @@ pub enum RuntimeError {
          give each its own instance.id or state.dir"
     )]
     DuplicateInstance,
+    /// It was told to stop, and some of its threads work on.
+    #[error(
+        "the instance did not stop within {seconds} s and is left as it is; the log names the threads that \
+         still work. What they had not committed is aborted and processed again at the next start"
+    )]
+    StillStopping {
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// A thread of the instance ended unexpectedly.
     #[error("thread {0} ended unexpectedly")]
     ThreadDied(String),
@@ -201,6 +210,7 @@ impl RuntimeError {
             | Self::OffsetsReset { .. }
             | Self::Consumer(_)
             | Self::DuplicateInstance
+            | Self::StillStopping { .. }
             | Self::ThreadDied(_) => Reaction::Stop,
         }
     }
@@ -227,7 +237,7 @@ impl RuntimeError {
             Self::OffsetsReset { .. } => "offsets_reset",
             Self::Consumer(_) => "consumer",
             Self::DuplicateInstance => "duplicate_instance",
-            Self::ThreadDied(_) => "thread",
+            Self::StillStopping { .. } | Self::ThreadDied(_) => "thread",
         }
     }
 }

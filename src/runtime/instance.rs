@@ -23,6 +23,7 @@ use super::query::readable::Asker;
 use super::restore::{Purpose, StateUpdater, Work};
 use super::restore_listener::Hooks;
 use super::standby::{Predecessors, StandbySettings, StandbyUpdater, wait_until_warm};
+use super::stop::StopSignal;
 use super::stream_thread::{StreamThread, ThreadConfig, ThreadLinks};
 use super::streams::optimized;
 use super::topic_watch::TopicWatch;
@@ -49,7 +50,7 @@ pub struct Instance<C> {
     instance_id: String,
     opening: Opening,
     shared: Arc<Shared>,
-    stop: Arc<AtomicBool>,
+    stop: Arc<StopSignal>,
     is_joining: Arc<AtomicBool>,
 }
 
@@ -62,8 +63,8 @@ pub struct Worker<C: Cluster> {
     pub thread: StreamThread<C>,
     /// Its updater, which ends when the thread is dropped.
     pub updater: StateUpdater<C>,
-    /// Ends this thread alone once it is set; wake the thread after setting it.
-    pub removed: Arc<AtomicBool>,
+    /// Ends this thread alone once it is told; wake the thread after that.
+    pub removed: Arc<StopSignal>,
     /// Ends the thread's wait for records.
     pub waker: <C::Consumer as Consumer>::Waker,
 }
@@ -139,16 +140,16 @@ impl<C: Cluster> Instance<C> {
         &self.shared
     }
 
-    /// Tells all its parts to stop once it is set.
+    /// Tells all its parts to stop.
     #[must_use]
-    pub fn stop(&self) -> &Arc<AtomicBool> {
+    pub fn stop(&self) -> &Arc<StopSignal> {
         &self.stop
     }
 
     /// Whether it was told to stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.is_told()
     }
 
     /// Waits for the cluster, and checks and makes the topics. `None` when told to stop meanwhile.
@@ -330,14 +331,25 @@ impl<C: Cluster> Instance<C> {
     /// count on it already, as on a member that comes back.
     ///
     /// # Errors
-    /// When the group cannot be asked.
+    /// When the group refuses to be asked. A coordinator that does not answer is waited for.
     pub fn warms_up(&self) -> Result<bool, RuntimeError> {
         let state = &self.config.state;
         if !state.join_when_warm || state.standby_replicas == 0 {
             return Ok(false);
         }
         let group = &self.config.application_id;
-        let members = self.cluster.admin()?.group_members(group, GROUP_TIMEOUT)?;
+        let admin = self.cluster.admin()?;
+        let members = loop {
+            match admin.group_members(group, GROUP_TIMEOUT) {
+                Ok(members) => break members,
+                Err(_) if self.is_stopping() => return Ok(false),
+                Err(error) if error.class().is_retriable() => {
+                    tracing::warn!(%error, "the group cannot be asked for its members; trying on");
+                    self.clock.sleep(RETRY);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
         let own = |number| Some(self.thread_name(number));
         let mut threads = (0..self.config.runtime.threads).map(own);
         let warms_up =
@@ -396,7 +408,7 @@ impl<C: Cluster> Instance<C> {
         };
         let (work, work_in) = channel();
         let (done_out, done) = channel();
-        let removed = Arc::new(AtomicBool::new(false));
+        let removed = Arc::new(StopSignal::default());
         let waker = consumer.waker();
         let (wake, wake_to_show) = (waker.clone(), waker.clone());
         let asker = Asker::new(move || wake_to_show.wake());

@@ -1,6 +1,6 @@
 //! The runtime: a topology at work on a Kafka cluster.
 //!
-//! Read in this order: [`streams`] and [`instance`] (an instance and its parts), [`plan`] and
+//! Read in this order: [`streams`], [`instance`] and [`stop`] (an instance, its parts and its end), [`plan`] and
 //! [`internal_topics`] (a topology on a cluster), [`stream_thread`] (the loop, the commit and
 //! rebalance protocols), [`active_task`], [`idle`] and [`collector`] (a record's way), [`restore`]
 //! and [`restore_listener`] (the restore protocol), [`error`] (what answers what), [`membership`] (what instances know of
@@ -23,6 +23,7 @@ pub mod query;
 pub mod restore;
 pub mod restore_listener;
 pub mod standby;
+pub mod stop;
 pub mod stream_thread;
 pub mod streams;
 mod topic_watch;

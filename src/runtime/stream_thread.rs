@@ -21,7 +21,6 @@ mod stalls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -39,6 +38,7 @@ use super::observe::Shared;
 use super::plan::Plan;
 use super::query::readable::Asker;
 use super::restore::{Done, Work};
+use super::stop::{FINISHING, LEAVING, StopSignal, call_limit};
 use crate::clock::Clock;
 use crate::config::ProcessingGuarantee;
 use crate::kafka::{Cluster, Consumer, Event, GroupMetadata, Producer, ProducerSettings, Received};
@@ -105,15 +105,34 @@ pub struct ThreadLinks {
     /// Tells when readers wait to be shown the stores.
     pub asker: Arc<Asker>,
     /// Set when the instance is told to stop.
-    pub stop: Arc<AtomicBool>,
+    pub stop: Arc<StopSignal>,
     /// Set when this thread alone is to end, and others are to have its tasks.
-    pub removed: Arc<AtomicBool>,
+    pub removed: Arc<StopSignal>,
 }
 
 impl ThreadLinks {
     /// Whether the thread is to end.
     fn must_end(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || self.removed.load(Ordering::Relaxed)
+        self.stop.is_told() || self.removed.is_told()
+    }
+
+    /// When it was told to end.
+    fn told_at(&self) -> Option<Instant> {
+        self.removed.told_at().into_iter().chain(self.stop.told_at()).min()
+    }
+
+    /// How long one more call may wait: not long when told to end, as what is not committed is
+    /// aborted and done again at the next start.
+    fn call_limit(&self, clock: &Clock) -> Duration {
+        call_limit(self.told_at(), clock.now(), FINISHING, CALL)
+    }
+
+    /// Whether a call is worth repeating that was first made at `started`.
+    fn has_time_for_more(&self, started: Instant, clock: &Clock) -> bool {
+        match self.told_at() {
+            None => clock.elapsed(started) < PATIENCE,
+            Some(told) => clock.elapsed(told) < FINISHING,
+        }
     }
 }
 
@@ -480,7 +499,8 @@ impl<C: Cluster> StreamThread<C> {
     /// Gives everything up without committing.
     fn abandon(&mut self) {
         if self.in_transaction {
-            if let Err(error) = self.collector.producer().abort(CALL) {
+            let limit = self.links.call_limit(&self.clock);
+            if let Err(error) = self.collector.producer().abort(limit) {
                 tracing::warn!(thread = self.config.name, %error, "abort");
             }
             self.in_transaction = false;
@@ -503,10 +523,10 @@ impl<C: Cluster> StreamThread<C> {
 
     fn leave(mut self) {
         self.publish();
-        let limit = Duration::from_secs(5);
-        let Self { consumer, config, links, .. } = self;
+        let Self { consumer, config, links, clock, .. } = self;
+        let limit = call_limit(links.told_at(), clock.now(), FINISHING + LEAVING, LEAVING);
         // A thread that was removed does not come back, whatever its instance promises.
-        let leaves = config.leave_group || links.removed.load(Ordering::Relaxed);
+        let leaves = config.leave_group || links.removed.is_told();
         let closed = consumer.close(limit, leaves);
         if let Err(error) = closed {
             tracing::warn!(thread = config.name, %error, "closing the consumer");

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,9 +17,13 @@ use super::membership::Member;
 use super::observe::{Phase, Shared};
 use super::query::{Entries, LocalStore, StoreQuery};
 use super::restore_listener::Hooks;
+use super::stop::STOPPING;
 use crate::config::{Config, HandlerChoice, Optimization};
 use crate::kafka::{Cluster, Librdkafka};
 use crate::status::{Introspect, QueryError};
+
+/// How often [`Streams::join`] looks whether the instance has ended.
+const JOIN_LOOK: Duration = Duration::from_millis(20);
 
 /// A running instance of a topology.
 ///
@@ -62,7 +65,7 @@ pub struct StreamsHandle {
 impl StreamsHandle {
     /// Tells the instance to stop; [`Streams::join`] waits for it.
     pub fn stop(&self) {
-        self.links.stop.store(true, Ordering::Relaxed);
+        self.links.stop.tell(Instant::now());
         self.shared.set_phase(Phase::Stopping);
         self.links.wake_all();
     }
@@ -202,11 +205,20 @@ impl Streams {
         StreamsHandle { shared: self.shared.clone(), links: self.links.clone() }
     }
 
-    /// Waits until the instance has stopped.
+    /// Waits until the instance has stopped. Once it was told to, that takes no longer than 20
+    /// seconds: a thread that still works then, since its brokers do not answer or code of the
+    /// topology does not return, is left to itself, and what it has not committed is aborted.
     ///
     /// # Errors
-    /// What ended it, if it was not told to stop.
+    /// What ended it, if it was not told to stop; [`RuntimeError::StillStopping`] when a thread was
+    /// left to itself.
     pub fn join(self) -> Result<(), RuntimeError> {
+        while !self.control.is_finished() {
+            if self.links.stop.told_at().is_some_and(|told| told.elapsed() >= STOPPING) {
+                return Err(RuntimeError::StillStopping { seconds: STOPPING.as_secs() });
+            }
+            std::thread::sleep(JOIN_LOOK);
+        }
         match self.control.join() {
             Ok(result) => result,
             Err(_) => Err(RuntimeError::ThreadDied("tidemill-control".to_owned())),

@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::error::RuntimeError;
 use super::plan::Plan;
+use super::stop::StopSignal;
 use crate::clock::Clock;
 use crate::kafka::{Admin, TopicUuid};
 
@@ -29,7 +29,7 @@ const STEP: Duration = Duration::from_millis(100);
 pub(super) struct TopicWatch<A> {
     admin: A,
     clock: Clock,
-    stop: Arc<AtomicBool>,
+    stop: Arc<StopSignal>,
     topics: Vec<Watched>,
 }
 
@@ -44,8 +44,8 @@ struct Watched {
 }
 
 impl<A: Admin> TopicWatch<A> {
-    /// Over the inputs and changelogs of a plan, until `stop` is set.
-    pub(super) fn new(admin: A, clock: Clock, stop: Arc<AtomicBool>, plan: &Plan) -> Self {
+    /// Over the inputs and changelogs of a plan, until `stop` is told.
+    pub(super) fn new(admin: A, clock: Clock, stop: Arc<StopSignal>, plan: &Plan) -> Self {
         let mut topics = BTreeMap::new();
         for (_, part) in plan.subtopologies() {
             let inputs = part.inputs.iter().map(|input| &input.topic);
@@ -70,7 +70,7 @@ impl<A: Admin> TopicWatch<A> {
             self.look()?;
             let looked = self.clock.now();
             while self.clock.elapsed(looked) < LOOK {
-                if self.stop.load(Ordering::Relaxed) {
+                if self.stop.is_told() {
                     return Ok(());
                 }
                 self.clock.sleep(STEP);

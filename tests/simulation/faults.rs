@@ -158,9 +158,7 @@ pub(crate) fn strike(world: &mut World, fault: Fault, sim: &Sim, setup: &Arc<Set
             world.after(back_after, move |world| world.start(process, &sim, setup));
         }
         Fault::Pause { process, time } => {
-            if let Some(state) = world.processes.get_mut(&process) {
-                state.paused_until = state.paused_until.max(now + time);
-            }
+            world.pause(process, now + time);
         }
         Fault::Restart { process, back_after } => {
             if let Some(state) = world.processes.get_mut(&process) {
@@ -169,9 +167,7 @@ pub(crate) fn strike(world: &mut World, fault: Fault, sim: &Sim, setup: &Arc<Set
             world.stop(process);
         }
         Fault::Cut { process, time } => {
-            if let Some(state) = world.processes.get_mut(&process) {
-                state.cut_until = state.cut_until.max(now + time);
-            }
+            world.cut(process, now + time);
         }
         Fault::Outage { broker, time } => world.brokers.take_down(broker, now + time),
         Fault::Storm { weather, time } => {

@@ -243,6 +243,10 @@ struct Layout {
     flush_ms: u64,
     poll_records: u64,
     named: bool,
+    /// Copies of each task.
+    copies: usize,
+    /// Whether an instance joins only when it is warm.
+    warm: bool,
     fed_in_transactions: bool,
     weather: Weather,
     timing: Timing,
@@ -252,10 +256,11 @@ impl std::fmt::Display for Layout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} instances x {} threads, {} partitions, commit {} ms, flush {} ms, {} records a poll",
+            "{} instances x {} threads, {} partitions, {} copies, commit {} ms, flush {} ms, {} records a poll",
             self.processes,
             self.threads,
             self.partitions,
+            self.copies,
             self.commit_ms,
             self.flush_ms,
             self.poll_records
@@ -274,6 +279,8 @@ impl Layout {
             flush_ms: if random.chance(400) { 0 } else { random.between(100, 5_000) },
             poll_records: random.between(1, 60),
             named: random.chance(500),
+            copies: usize::from(random.chance(300)),
+            warm: random.chance(500),
             fed_in_transactions: random.chance(300),
             weather: Weather {
                 lost_requests: random.below(6),
@@ -295,8 +302,14 @@ impl Layout {
             let text = format!(
                 "application.id = \"{APPLICATION}\"\nbootstrap.servers = \"simulated:9092\"\n\
                  {name}state.dir = \"{directory}\"\nthreads = {}\ncommit.interval.ms = {}\n\
-                 state.flush.interval.ms = {}\nmax.poll.records = {}\nstate.memory.bytes = \"8 MiB\"\n",
-                self.threads, self.commit_ms, self.flush_ms, self.poll_records
+                 state.flush.interval.ms = {}\nmax.poll.records = {}\nstate.memory.bytes = \"8 MiB\"\n\
+                 standby.replicas = {}\njoin.when.warm = {}\n",
+                self.threads,
+                self.commit_ms,
+                self.flush_ms,
+                self.poll_records,
+                self.copies,
+                self.warm
             );
             Config::from_toml("simulation", &text).expect("a sound configuration")
         };

@@ -20,7 +20,7 @@ use tidemill_topology::record::Headers;
 use tidemill_topology::store::StoreIndex;
 use tidemill_topology::time::Timestamp;
 
-use super::{CALL, PATIENCE, StreamThread};
+use super::{StreamThread, ThreadLinks};
 use crate::clock::Clock;
 use crate::config::ProcessingGuarantee;
 use crate::kafka::{
@@ -181,14 +181,14 @@ impl<C: Cluster> StreamThread<C> {
             if !trusted && (self.consumer.assignment_lost() || !group.is_member() || !same) {
                 return Err(RuntimeError::IdentityChanged);
             }
-            patiently(&self.clock, self.patience(), || {
-                self.collector.producer().send_offsets(offsets, &group, CALL)
+            patiently(&self.clock, &self.links, |limit| {
+                self.collector.producer().send_offsets(offsets, &group, limit)
             })?;
         }
         let step = self.note_step(CommitStep::Offsets, step);
         // 3 and 5. Committing waits for every delivery first, and fails if one failed.
         let result =
-            patiently(&self.clock, self.patience(), || self.collector.producer().commit(CALL));
+            patiently(&self.clock, &self.links, |limit| self.collector.producer().commit(limit));
         self.collector.producer().poll(Duration::ZERO);
         self.note_step(CommitStep::Transaction, step);
         match result {
@@ -211,14 +211,8 @@ impl<C: Cluster> StreamThread<C> {
 
     /// Waits until everything that was produced is delivered.
     fn deliver(&mut self) -> Result<(), RuntimeError> {
-        patiently(&self.clock, self.patience(), || self.collector.producer().flush(CALL))?;
+        patiently(&self.clock, &self.links, |limit| self.collector.producer().flush(limit))?;
         self.delivery_error().map_or(Ok(()), Err)
-    }
-
-    /// How long calls with an open outcome are repeated: not long when told to stop, as what is
-    /// not committed is aborted and done again at the next start.
-    fn patience(&self) -> Duration {
-        if self.links.must_end() { CALL } else { PATIENCE }
     }
 
     pub(super) fn delivery_error(&mut self) -> Option<RuntimeError> {
@@ -288,7 +282,8 @@ impl<C: Cluster> StreamThread<C> {
         }
         // Ends what a predecessor with this id left open. Brokers that are away are waited for.
         loop {
-            match self.collector.producer().init_transactions(CALL) {
+            let limit = self.links.call_limit(&self.clock);
+            match self.collector.producer().init_transactions(limit) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.class().is_retriable() => {
                     if self.links.must_end() {
@@ -334,7 +329,7 @@ impl<C: Cluster> StreamThread<C> {
 
     pub(super) fn end_transaction(&mut self, new_producer: bool) -> Result<(), RuntimeError> {
         let aborted = if self.in_transaction && !new_producer {
-            patiently(&self.clock, self.patience(), || self.collector.producer().abort(CALL))
+            patiently(&self.clock, &self.links, |limit| self.collector.producer().abort(limit))
         } else {
             if self.config.guarantee == ProcessingGuarantee::AtLeastOnce {
                 self.collector.producer().purge();
@@ -347,7 +342,8 @@ impl<C: Cluster> StreamThread<C> {
         if let Err(error) = &aborted {
             tracing::warn!(thread = self.config.name, %error, "abort; a new producer ends the transaction");
         }
-        if new_producer || aborted.is_err() {
+        // A thread that is to end opens no other: the next start ends the transaction.
+        if (new_producer || aborted.is_err()) && !self.links.must_end() {
             let producer = self.cluster.producer(&self.config.producer)?;
             self.collector.replace(producer);
             self.open_producer()?;
@@ -395,16 +391,19 @@ fn apply_if_due<M: Message>(
     }
 }
 
-/// Repeats a call whose outcome is open, with the same arguments, until it is known or too late.
+/// Repeats a call whose outcome is open, with the same arguments, until it is known or too late. The
+/// call is told how long it may wait.
 fn patiently(
     clock: &Clock,
-    patience: Duration,
-    mut call: impl FnMut() -> Result<(), KafkaError>,
+    links: &ThreadLinks,
+    mut call: impl FnMut(Duration) -> Result<(), KafkaError>,
 ) -> Result<(), KafkaError> {
     let started = clock.now();
     loop {
-        match call() {
-            Err(error) if error.class().is_retriable() && clock.elapsed(started) < patience => {
+        match call(links.call_limit(clock)) {
+            Err(error)
+                if error.class().is_retriable() && links.has_time_for_more(started, clock) =>
+            {
                 tracing::warn!(%error, "repeating the call");
             }
             result => return result,

@@ -7,7 +7,8 @@
 //! * Lost: the transaction aborts, nothing commits; the lost tasks close.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::TryRecvError;
+use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
+use std::time::Duration;
 
 use tidemill_topology::graph::TaskId;
 
@@ -23,6 +24,9 @@ use crate::runtime::error::{Reaction, RuntimeError};
 use crate::runtime::opening::OpenStores;
 use crate::runtime::restore::{Done, Work};
 use crate::status::TaskState;
+
+/// How often a thread that waits for its updater looks whether it is to end.
+const CANCEL_LOOK: Duration = Duration::from_millis(50);
 
 impl<C: Cluster> StreamThread<C> {
     pub(super) fn answer_events(&mut self) -> Result<(), RuntimeError> {
@@ -183,17 +187,27 @@ impl<C: Cluster> StreamThread<C> {
         tracing::info!(task = %id, "closed");
     }
 
-    /// Waits until the updater has let go of a task's stores: its directory is then free.
+    /// Waits until the updater has let go of a task's stores: its directory is then free. A thread
+    /// that is to end waits no longer than it has time; its updater lets go of them later.
     pub(super) fn cancel_restore(&mut self, id: TaskId) {
         if self.links.work.send(Work::Cancel(id)).is_err() {
             return;
         }
-        while let Ok(done) = self.clock.receive(&self.links.done) {
-            match done {
-                Done::Cancelled { task } if task == id => return,
+        let started = self.clock.now();
+        loop {
+            match self.clock.receive_within(&self.links.done, CANCEL_LOOK) {
+                Ok(Done::Cancelled { task }) if task == id => return,
                 // It was done before it saw the cancel; the stores are closed by being dropped.
-                Done::Restored { task, .. } | Done::Failed { task, .. } if task == id => {}
-                other => self.early.push(other),
+                Ok(Done::Restored { task, .. } | Done::Failed { task, .. }) if task == id => {}
+                Ok(other) => self.early.push(other),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    let is_told = self.links.must_end();
+                    if is_told && !self.links.has_time_for_more(started, &self.clock) {
+                        tracing::warn!(task = %id, "closed while its restore waits for the cluster");
+                        return;
+                    }
+                }
             }
         }
     }
@@ -233,7 +247,8 @@ impl<C: Cluster> StreamThread<C> {
         }
         let spec =
             if self.config.reset_to_earliest { OffsetSpec::Earliest } else { OffsetSpec::Latest };
-        let ends = self.consumer.list_offsets(partitions, spec, Isolation::ReadCommitted, CALL)?;
+        let limit = self.links.call_limit(&self.clock);
+        let ends = self.consumer.list_offsets(partitions, spec, Isolation::ReadCommitted, limit)?;
         Ok(ends.into_iter().map(|end| (end.partition, end.offset.unwrap_or_default())).collect())
     }
 
@@ -299,7 +314,8 @@ impl<C: Cluster> StreamThread<C> {
         let Self { ready, tasks, .. } = self;
         ready.retain(|id| tasks.contains_key(id));
         let partitions = self.ready_inputs();
-        let committed = match self.consumer.committed(&partitions, self.offsets_wait) {
+        let limit = self.offsets_wait.min(self.links.call_limit(&self.clock));
+        let committed = match self.consumer.committed(&partitions, limit) {
             Ok(committed) => committed,
             // A transaction with offsets of ours is still open somewhere: its end is waited for. The
             // tasks that run have their turns meanwhile; a slow coordinator is given more time.
@@ -330,7 +346,7 @@ impl<C: Cluster> StreamThread<C> {
         offsets.extend(self.first_offsets(&new)?);
         // One call for all tasks: it waits until each broker's thread has answered.
         let positions: Vec<_> = offsets.clone().into_iter().collect();
-        self.consumer.seek(&positions, CALL)?;
+        self.consumer.seek(&positions, self.links.call_limit(&self.clock))?;
         let mut started = Ok(());
         for id in std::mem::take(&mut self.ready) {
             // One that fails counts as running, and is rolled back so; the others run.
@@ -358,7 +374,8 @@ impl<C: Cluster> StreamThread<C> {
         }
         let logs: Vec<TopicPartition> = reached.iter().map(|(_, log, _)| log.clone()).collect();
         let (latest, all) = (OffsetSpec::Latest, Isolation::ReadUncommitted);
-        let ends = self.consumer.list_offsets(&logs, latest, all, CALL)?;
+        let limit = self.links.call_limit(&self.clock);
+        let ends = self.consumer.list_offsets(&logs, latest, all, limit)?;
         for ((id, log, reached), end) in reached.into_iter().zip(ends) {
             let end = end.offset.unwrap_or_default();
             if end <= reached || !self.ready.contains(&id) {

@@ -29,5 +29,6 @@ mod old_events;
 mod operations;
 mod optimized;
 mod standbys;
+mod stops;
 mod takeover;
 mod two_orders;

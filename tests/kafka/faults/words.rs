@@ -202,7 +202,7 @@ impl Running {
 
     /// Its metrics, as text.
     pub fn metrics(&self) -> String {
-        self.handle().introspect().metrics("text/plain").expect("metrics").1
+        self.handle().introspect().metrics("text/plain").1
     }
 
     /// The sum of a metric's series whose labels contain `with`.

@@ -9,7 +9,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidemill::kafka::{Committed, ErrorClass, GroupMetadata, KafkaError, TopicPartition};
+use tidemill::kafka::{
+    Committed, ErrorClass, GroupMember, GroupMetadata, KafkaError, TopicPartition,
+};
 
 use super::Brokers;
 use crate::client::ConsumerId;
@@ -106,6 +108,18 @@ impl Group {
     pub(crate) fn is_stable_for(&self, partitions: &[TopicPartition]) -> bool {
         let mut pending = self.pending.values().flatten();
         !pending.any(|offset| partitions.contains(&offset.partition))
+    }
+
+    /// Its members, as it describes them.
+    pub(crate) fn described(&self) -> Vec<GroupMember> {
+        let members = self.members.iter().map(|(id, member)| GroupMember {
+            client_id: member.instance.to_string(),
+            member_id: id.clone(),
+            group_instance_id: Some(member.instance.to_string()),
+            host: String::new(),
+            assignment: member.assignment.clone(),
+        });
+        members.collect()
     }
 
     fn check(&self, member_id: &str, instance: Option<&Arc<str>>) -> Result<&Member, Refusal> {
