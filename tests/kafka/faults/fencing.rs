@@ -29,6 +29,7 @@ fn a_producer_that_is_fenced_is_replaced_and_nothing_is_counted_twice() {
     fence(&words, "one");
     words.send(300);
     words.wait_for_counts(300, 2);
+    assert_eq!(instance.metric("tidemill_fences_total", ""), 1.0);
     instance.stop();
 }
 
@@ -60,13 +61,14 @@ fn a_transaction_that_the_broker_ended_is_done_again() {
     let slept = AtomicBool::new(false);
     let settings = [("transaction.timeout.ms", "3000"), ("commit.interval.ms", "500")];
     let instance = words.start_with("one", &settings, move |word| {
-        // Longer than the broker waits, with results of the transaction on their way.
+        // Longer than the broker waits, which looks for such transactions every ten seconds.
         if word == "word50" && !slept.swap(true, Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_secs(6));
+            std::thread::sleep(Duration::from_secs(15));
         }
     });
     words.send(100);
     words.wait_for_counts(100, 1);
+    assert!(instance.metric("tidemill_fences_total", "") > 0.0);
     instance.stop();
 }
 

@@ -7,13 +7,17 @@ use tidemill_test_support::records::watermarks;
 
 use super::words::Words;
 
-/// Deletes all but the last `keep` records of a topic's only partition.
-fn delete_records(words: &Words, topic: &str, keep: i64) {
+/// The end of a topic's only partition.
+fn end(words: &Words, topic: &str) -> i64 {
+    watermarks(words.bootstrap(), topic)[0].1
+}
+
+/// Deletes the records of a topic's only partition below an offset.
+fn delete_below(words: &Words, topic: &str, offset: i64) {
     let properties = [("bootstrap.servers".to_owned(), words.bootstrap().to_owned())];
     let cluster = Librdkafka::new(properties.into()).expect("properties that are right");
     let admin = cluster.admin().expect("a client");
-    let (_, end) = watermarks(words.bootstrap(), topic)[0];
-    let below = [(TopicPartition::new(topic, 0), Offset(end - keep))];
+    let below = [(TopicPartition::new(topic, 0), Offset(offset))];
     admin.delete_records(&below, Duration::from_secs(30)).expect("an answer of the broker");
 }
 
@@ -25,8 +29,9 @@ fn records_deleted_before_they_were_processed_stop_the_instance_unless_it_may_sk
     words.wait_for_counts(20, 1);
     instance.stop();
     words.send(20);
+    let lost = end(&words, words.input());
     words.send(20);
-    delete_records(&words, words.input(), 20);
+    delete_below(&words, words.input(), lost);
     let failure = words.start("one").failure();
     assert!(failure.contains("input.out.of.range=skip"), "{failure}");
     assert!(failure.contains(words.input()), "{failure}");
@@ -44,19 +49,22 @@ fn a_changelog_without_the_stores_position_rebuilds_the_store_or_stops_as_told()
     words.send(20);
     words.wait_for_counts(20, 1);
     instance.stop();
-    // Another instance goes on, so that the first one's position lies behind; then the log's start
-    // moves past it, as a deletion by mistake would have it. All keys have newer records.
+    // Another instance goes on, and then the log's start moves past the first one's position, as a
+    // deletion by mistake would have it. All keys have newer records.
     let other = words.start("two");
     words.send(20);
     words.wait_for_counts(20, 2);
+    let lost = end(&words, &words.changelog());
+    words.send(20);
+    words.wait_for_counts(20, 3);
     other.stop();
-    delete_records(&words, &words.changelog(), 22);
+    delete_below(&words, &words.changelog(), lost);
     let stopping = [("changelog.out.of.range", "fail")];
     let failure = words.start_with("one", &stopping, |_| ()).failure();
     assert!(failure.contains("changelog.out.of.range=rebuild"), "{failure}");
     let rebuilding = words.start("one");
     words.send(20);
-    words.wait_for_counts(20, 3);
+    words.wait_for_counts(20, 4);
     assert_eq!(rebuilding.metric("tidemill_store_rebuilds_total", "counts"), 1.0);
     rebuilding.stop();
 }
