@@ -62,6 +62,9 @@ pub(crate) struct Process {
     pub(crate) paused_until: Micros,
     /// Reaches no broker until then.
     pub(crate) cut_until: Micros,
+    /// What happens to it when it next asks to join its group: it is cut off, or else stands still,
+    /// for so long.
+    pub(crate) at_join: Option<(bool, Micros)>,
     /// Tells the instance to stop.
     pub(crate) stop: Option<Arc<StopSignal>>,
     /// When it was told to stop; later by what it has stood still since.
@@ -85,6 +88,8 @@ pub struct Weather {
     pub lost_answers: u64,
     /// Something takes up to a third of a second instead of milliseconds.
     pub slow: u64,
+    /// A thread takes long over a record, while much else may happen.
+    pub slow_records: u64,
     /// The markers of a decided transaction reach a partition seconds late.
     pub slow_markers: u64,
 }

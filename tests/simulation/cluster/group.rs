@@ -429,6 +429,27 @@ impl World {
         self.prepare(name, 60_000_000);
     }
 
+    /// Begins a rebalance where a partition is nobody's although the group is stable; says whether it
+    /// did. A static member that restarts between the two halves of a cooperative rebalance has its
+    /// assignment back at once, and nobody knows any more that it was to join once again.
+    pub(crate) fn rebalance_orphans(&mut self, name: &str) -> bool {
+        let Some((name, group)) = self.brokers.groups.get_key_value(name) else { return false };
+        let members = group.members.values();
+        let assigned: Vec<&TopicPartition> =
+            members.clone().flat_map(|member| &member.assignment).collect();
+        let is_orphan = |topic: &Arc<str>| {
+            self.brokers.partitions(topic).iter().any(|partition| !assigned.contains(&partition))
+        };
+        let mut topics = members.flat_map(|member| &member.topics);
+        let found = group.state == State::Stable && topics.any(is_orphan);
+        if found {
+            let name = Arc::clone(name);
+            note!(self, "group: a partition is nobody's; it is made to rebalance");
+            self.prepare(&name, 60_000_000);
+        }
+        found
+    }
+
     fn watch_session(&mut self, name: &Arc<str>, member_id: &str) {
         let Some(member) = self.member_mut(name, member_id) else { return };
         let due = member.heard + member.session;
