@@ -65,7 +65,7 @@ fn watched(
     seconds_a_minute: u32,
 ) -> (String, Prometheus, Running) {
     let at = free_address();
-    let prometheus = Prometheus::watch_at(&[at.clone()], seconds_a_minute);
+    let prometheus = Prometheus::watch_at(std::slice::from_ref(&at), seconds_a_minute);
     let settings = [&[("http.listen", at.as_str())], settings].concat();
     let instance = market.start_ready("one", &settings);
     (at, prometheus, instance)
@@ -123,7 +123,7 @@ fn a_transaction_that_hangs_in_a_changelog_holds_a_restore_up() {
     let changelog = format!("{}-positions-changelog", market.application());
     let hanging = hanging_transaction(&market, &changelog, "no position");
     let at = free_address();
-    let prometheus = Prometheus::watch(&[at.clone()]);
+    let prometheus = Prometheus::watch(std::slice::from_ref(&at));
     let mut one = market.start("one", &[("http.listen", &at)]);
     prometheus.wait_alert("TidemillRestoreStuck", &at, true);
     hanging.abort_transaction(LIMIT).expect("an end of the transaction");
@@ -136,8 +136,9 @@ fn a_transaction_that_hangs_in_a_changelog_holds_a_restore_up() {
 #[test]
 fn an_output_whose_replicas_are_gone_fails_commits() {
     let market = Market::open(&KafkaCluster::shared().bootstrap(), 1);
-    let settings = [("transaction.timeout.ms", "1500")];
-    let (at, prometheus, mut one) = watched(&market, &settings, 2);
+    // Deliveries are given up at two thirds of it.
+    let settings = [("transaction.timeout.ms", "6000")];
+    let (at, prometheus, mut one) = watched(&market, &settings, 4);
     let updates = market.topic("order-updates");
     let sized = ("max.message.bytes", "4194304");
     let load = Load::default();
@@ -256,7 +257,7 @@ fn a_record_that_kills_a_thread_is_told_of() {
     };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let at = free_address();
-    let prometheus = Prometheus::watch(&[at.clone()]);
+    let prometheus = Prometheus::watch(std::slice::from_ref(&at));
     let start = |handler: &str| {
         let config = config(handler);
         let streams = Streams::start(topology.clone(), &config).expect("an instance");
