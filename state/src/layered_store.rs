@@ -65,15 +65,10 @@ impl<B: Backend> LayeredStore<B> {
 
     /// Writes without asking the backend, unless the old value is to be handed out.
     fn write(&mut self, key: &[u8], value: &[u8], written: Timestamp, fresh: bool) -> Result {
-        let found = match self.write_set.look_up(key) {
-            Lookup::Found(found) => found,
-            Lookup::Unknown if self.spec.caching && !fresh => self.load(key)?,
-            Lookup::Unknown | Lookup::Hidden => {
-                self.write_set.add(key, value, written, fresh);
-                return Ok(());
-            }
-        };
-        self.write_set.overwrite(found, Some(value), written);
+        if self.spec.caching && !fresh && self.write_set.look_up(key) == Lookup::Unknown {
+            self.load(key)?;
+        }
+        self.write_set.put(key, value, written, fresh);
         Ok(())
     }
 
