@@ -122,6 +122,14 @@ impl<B: Backend> BytesStore for LayeredStore<B> {
         self.scan_merged(range, order, visit).map_err(|error| error.into_topology(&self.spec.name))
     }
 
+    fn probe(&mut self, range: KeyRange<'_>, visit: &mut Visit<'_>) -> TopologyResult {
+        self.reads.scans += 1;
+        let backend = &mut self.backend;
+        self.write_set
+            .scan(range, Order::Forward, visit, |visit| backend.probe(range, visit))
+            .map_err(|error| error.into_topology(&self.spec.name))
+    }
+
     fn delete_range(&mut self, from: &[u8], to: &[u8]) -> TopologyResult {
         self.write_set.delete_range(from, to);
         Ok(())

@@ -31,7 +31,7 @@ use tidemill_topology::store::bytes::{BytesStore, StoreIndex};
 use tidemill_topology::store::spec::{ChangelogEntry, Restored};
 use tidemill_topology::time::Timestamp;
 
-use crate::backend::Batch;
+use crate::backend::{Backend, Batch};
 use crate::committed_view::{CommittedView, SharedBackend};
 use crate::error::{Result, StateError};
 use crate::layered_store::{LayeredStore, Reads};
@@ -133,6 +133,13 @@ impl Store {
         match self {
             Self::Memory(store) => store,
             Self::Disk(store) => store,
+        }
+    }
+
+    /// Gives up what look-ups left open in the backend.
+    fn rest(&mut self) {
+        if let Self::Disk(store) = self {
+            store.backend.rest();
         }
     }
 
@@ -302,6 +309,7 @@ impl TaskStores {
         for (at, store) in self.stores.iter_mut().enumerate() {
             let mut changed = is_shown.then(|| self.view.room(at));
             store.write_set_mut().committed(changed.as_mut());
+            store.rest();
             changes.extend(changed);
         }
         if is_shown {
@@ -343,6 +351,7 @@ impl TaskStores {
         if self.unapplied_since_ms.is_none() {
             return Ok(Applied::All);
         }
+        self.stores.iter_mut().for_each(Store::rest);
         // Readers must find in their copy whatever the backend is about to get.
         self.view.fold();
         self.apply_to_disk()?;
@@ -437,6 +446,7 @@ impl TaskStores {
         self.view.hide();
         for store in &mut self.stores {
             store.write_set_mut().clear();
+            store.rest();
         }
         for positions in &mut self.positions {
             positions.committed = positions.applied;
@@ -483,6 +493,7 @@ impl TaskStores {
         self.revive_disk()?;
         // The cache would go stale.
         self.stores[index.0].write_set_mut().clear();
+        self.stores[index.0].rest();
         let (mut key, mut value) = (Vec::new(), Vec::new());
         let mut buffer = SortBuffer::default();
         let mut count = 0;
@@ -525,6 +536,7 @@ impl TaskStores {
         self.view.hide();
         self.revive_disk()?;
         let store = &mut self.stores[index.0];
+        store.rest();
         match (&mut *store, &self.disk) {
             (Store::Memory(store), _) => store.backend.write().clear(),
             (Store::Disk(store), Some(disk)) => disk.database()?.wipe(&store.spec().name)?,

@@ -87,7 +87,7 @@ impl<K: 'static, V: 'static> SessionHandle<K, V> {
             }
             let range = KeyRange { from: first, to: Some(last) };
             let (mut beyond, mut failed) = (false, None);
-            ctx.bytes_store(handle.index).scan(range, Order::Forward, &mut |found, value| {
+            ctx.bytes_store(handle.index).probe(range, &mut |found, value| {
                 // A longer key may sort in between; its sessions are not this key's.
                 if found.len() != TIME_LEN + key.len() + 2 * TIME_LEN {
                     return ControlFlow::Continue(());
