@@ -111,15 +111,10 @@ impl<B: Backend> LayeredStore<B> {
         if self.expiry.is_some() {
             return self.overwrite_marked(key, Some(value), written);
         }
-        let found = match self.write_set.look_up(key) {
-            Lookup::Found(found) => found,
-            Lookup::Unknown if self.spec.caching && !fresh => self.load(key)?,
-            Lookup::Unknown | Lookup::Hidden => {
-                self.write_set.add(key, value, written, fresh);
-                return Ok(());
-            }
-        };
-        self.write_set.overwrite(found, Some(value), written);
+        if self.spec.caching && !fresh && self.write_set.look_up(key) == Lookup::Unknown {
+            self.load(key)?;
+        }
+        self.write_set.put(key, value, written, fresh);
         Ok(())
     }
 
@@ -209,6 +204,14 @@ impl<B: Backend> BytesStore for LayeredStore<B> {
 
     fn scan(&mut self, range: KeyRange<'_>, order: Order, visit: &mut Visit<'_>) -> TopologyResult {
         self.scan_merged(range, order, visit).map_err(|error| error.into_topology(&self.spec.name))
+    }
+
+    fn probe(&mut self, range: KeyRange<'_>, visit: &mut Visit<'_>) -> TopologyResult {
+        self.reads.scans += 1;
+        let backend = &mut self.backend;
+        self.write_set
+            .scan(range, Order::Forward, visit, |visit| backend.probe(range, visit))
+            .map_err(|error| error.into_topology(&self.spec.name))
     }
 
     fn delete_range(&mut self, from: &[u8], to: &[u8]) -> TopologyResult {

@@ -3,7 +3,7 @@
 use tidemill_topology::store::StoreSpec;
 use tidemill_topology::store::bytes::BytesStore;
 
-use crate::backend::Batch;
+use crate::backend::{Backend, Batch};
 use crate::error::Result;
 use crate::expiry::{timestamp_of, write_mark};
 use crate::layered_store::{LayeredStore, Reads};
@@ -49,6 +49,16 @@ impl Store {
         match self {
             Self::Memory(store) => store,
             Self::Disk(store) => store,
+        }
+    }
+
+    /// Gives up what look-ups left open in the backend.
+    pub(crate) fn rest(&mut self) {
+        if let Self::Disk(store) = self {
+            store.backend.rest();
+            if let Some(expiry) = &mut store.expiry {
+                expiry.backend.rest();
+            }
         }
     }
 

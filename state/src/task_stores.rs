@@ -254,6 +254,7 @@ impl TaskStores {
         for (at, store) in self.stores.iter_mut().enumerate() {
             let mut changed = is_shown.then(|| self.view.room(at));
             store.write_set_mut().committed(changed.as_mut());
+            store.rest();
             changes.extend(changed);
         }
         if is_shown {
@@ -295,6 +296,7 @@ impl TaskStores {
         if self.unapplied_since_ms.is_none() {
             return Ok(Applied::All);
         }
+        self.stores.iter_mut().for_each(Store::rest);
         // Readers must find in their copy whatever the backend is about to get.
         self.view.fold();
         self.apply_to_disk()?;
@@ -395,6 +397,7 @@ impl TaskStores {
         self.view.hide();
         for store in &mut self.stores {
             store.clear();
+            store.rest();
         }
         for positions in &mut self.positions {
             positions.committed = positions.applied;
@@ -441,6 +444,7 @@ impl TaskStores {
         self.revive_disk()?;
         // The cache would go stale.
         self.stores[index.0].clear();
+        self.stores[index.0].rest();
         let (mut key, mut value) = (Vec::new(), Vec::new());
         let mut buffer = SortBuffer::default();
         let mut count = 0;
@@ -483,6 +487,7 @@ impl TaskStores {
         self.view.hide();
         self.revive_disk()?;
         let store = &mut self.stores[index.0];
+        store.rest();
         match (&mut *store, &self.disk) {
             (Store::Memory(store), _) => {
                 store.backend.write().clear();

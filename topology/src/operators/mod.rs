@@ -11,6 +11,7 @@ pub mod held_records;
 pub mod map;
 pub mod pass_through;
 pub mod peek;
+pub mod read_values;
 pub mod regroup;
 pub mod session_aggregate;
 pub mod sink;

@@ -72,6 +72,7 @@ where
             self.found = found;
             return Ok(());
         }
+        let is_new = found.iter().all(|(other, _)| *other != session);
         let mut replaced = None;
         for (other, aggregate) in found.drain(..) {
             if session == alone {
@@ -83,7 +84,8 @@ where
         }
         self.found = found;
         let new = (self.fold)(record.key, record.value, merged);
-        self.results.store.put(&self.key_bytes, session, new.as_ref(), record.timestamp, ctx)?;
+        let (key, written) = (&self.key_bytes, record.timestamp);
+        self.results.store.put(key, (session, is_new), new.as_ref(), written, ctx)?;
         self.results.forward(session, (replaced, new), record, ctx)
     }
 

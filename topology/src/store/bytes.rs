@@ -104,6 +104,16 @@ pub trait BytesStore: Send {
     /// When the engine cannot be read.
     fn scan(&mut self, range: KeyRange<'_>, order: Order, visit: &mut Visit<'_>) -> Result;
 
+    /// As [`scan`](Self::scan) in ascending order, for a range of a few keys like those that are
+    /// asked for again and again, such as a key's records around a time: it may keep what that takes
+    /// open. Not among keys that are deleted one by one, over which it might have to step.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    fn probe(&mut self, range: KeyRange<'_>, visit: &mut Visit<'_>) -> Result {
+        self.scan(range, Order::Forward, visit)
+    }
+
     /// Forgets the keys of a range, without a word in the changelog: for what has expired, which a
     /// restore would expire again.
     ///
