@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidemill_topology::time::Timestamp;
@@ -97,6 +97,31 @@ impl Clock {
             }
         }
     }
+
+    /// As [`receive`](Self::receive), for no longer than `limit`.
+    ///
+    /// # Errors
+    /// `Timeout` when nothing came in time, `Disconnected` when nothing can come any more.
+    pub fn receive_within<T>(
+        &self,
+        channel: &Receiver<T>,
+        limit: Duration,
+    ) -> Result<T, RecvTimeoutError> {
+        let Self::Simulated(time) = self else { return channel.recv_timeout(limit) };
+        let started = time.now();
+        loop {
+            match channel.try_recv() {
+                Ok(value) => return Ok(value),
+                Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+                Err(TryRecvError::Empty)
+                    if time.now().saturating_duration_since(started) >= limit =>
+                {
+                    return Err(RecvTimeoutError::Timeout);
+                }
+                Err(TryRecvError::Empty) => time.sleep(LOOK),
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Clock {
@@ -153,6 +178,23 @@ mod tests {
             drop(sender);
             assert_eq!(clock.receive(&receiver), Ok(7));
             assert_eq!(clock.receive(&receiver), Err(RecvError));
+        }
+    }
+
+    #[test]
+    fn a_channel_is_waited_for_no_longer_than_told() {
+        let time = Asleep { start: Instant::now(), slept: Mutex::default() };
+        for clock in [Clock::System, Clock::Simulated(Arc::new(time))] {
+            let (sender, receiver) = channel();
+            let (limit, started) = (Duration::from_millis(3), clock.now());
+            let nothing = clock.receive_within::<i32>(&receiver, limit);
+            assert_eq!(nothing, Err(RecvTimeoutError::Timeout));
+            assert!(clock.elapsed(started) >= limit);
+            sender.send(7).unwrap();
+            drop(sender);
+            assert_eq!(clock.receive_within(&receiver, limit), Ok(7));
+            let ended = clock.receive_within(&receiver, limit);
+            assert_eq!(ended, Err(RecvTimeoutError::Disconnected));
         }
     }
 }

@@ -274,6 +274,8 @@ pub enum Query {
     Stores,
     /// Entries of a store, as far as this instance has it.
     Store(StoreQuestion),
+    /// About how many entries it has there; the question names no keys and no times.
+    Count(StoreQuestion),
     /// Which instance hosts what.
     Metadata,
 }
@@ -302,6 +304,9 @@ pub struct StoreQuestion {
     pub partitions: Option<Vec<i32>>,
     /// Whether each entry of a page tells the cursor behind it.
     pub cursors: bool,
+    /// A copy of a task that runs elsewhere may answer if it lags no more records behind than this;
+    /// `None` where its owner alone is to answer.
+    pub max_lag: Option<u64>,
 }
 
 /// An instance of the application, as others reach it.
@@ -331,6 +336,9 @@ pub struct StorePart {
     pub partitions: Vec<i32>,
     /// The instance.
     pub holder: Holder,
+    /// Other instances that have copies of them, the least behind first; none where the question
+    /// accepts no copy.
+    pub copies: Vec<Owner>,
 }
 
 impl StorePart {
@@ -400,6 +408,23 @@ pub enum QueryError {
         /// This instance.
         owner: Option<Owner>,
     },
+    /// A copy of the task is here, but further behind than the question accepts.
+    #[error(
+        "{what}: the copy here lags {lag} records behind, more than max_lag={max_lag}; task {task} is {}",
+        owner_text(.owner.as_ref())
+    )]
+    Behind {
+        /// What was asked for.
+        what: String,
+        /// The task that has it.
+        task: String,
+        /// How far the copy is behind.
+        lag: u64,
+        /// How far it was allowed to be.
+        max_lag: u64,
+        /// Who has the task; `None` when nobody is known to.
+        owner: Option<Owner>,
+    },
     /// The running topology has no state of that kind.
     #[error("this application has no {0}")]
     Unsupported(&'static str),
@@ -444,10 +469,7 @@ pub trait Introspect: Send + Sync {
 
     /// The metrics, in the format that `accept`, an HTTP `Accept` header, prefers: content
     /// type and text.
-    ///
-    /// # Errors
-    /// When they cannot be encoded; the text says why.
-    fn metrics(&self, accept: &str) -> Result<(&'static str, String), String>;
+    fn metrics(&self, accept: &str) -> (&'static str, String);
 
     /// The topology.
     fn topology(&self, format: TopologyFormat) -> String;

@@ -114,8 +114,17 @@ export const tasks: Page = {
           ],
         },
         {
+          title: 'Lag of copies, by task',
+          description: 'Changelog records that the copies of other instances’ tasks have yet to read; the ten furthest behind. What a takeover would have to restore.',
+          unit: 'short',
+          bounds: { warning: 10000, critical: 1000000 },
+          queries: [
+            { expr: `topk(10, ${of('standby_lag_records')})`, legend: '{{instance}} {{task}}' },
+          ],
+        },
+        {
           title: 'Restored a second',
-          description: 'Records read from changelogs.',
+          description: 'Records read from changelogs, those that keep copies up included.',
           unit: 'cps',
           queries: [{ expr: `sum by (store) (${rate('restored_records_total')})`, legend: '{{store}}' }],
         },

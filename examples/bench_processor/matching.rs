@@ -43,7 +43,7 @@ impl Serde<Event> for EventJson {
             Event::Update(update) => JsonObject::open(out)
                 .text("order_id", &update.order_id)?
                 .text("asset_id", &update.asset_id)?
-                .text("status", update.status)?
+                .word("status", update.status)
                 .number("remaining", update.remaining)?
                 .close(),
         }

@@ -78,9 +78,9 @@ fn order_fields<'o>(order: &Order, out: &'o mut Vec<u8>) -> SerdeResult<JsonObje
         .number("current_shares", order.current_shares.unwrap_or_default())?
         .number("shares", order.shares)?
         .price("price", order.price.unwrap_or(Price::ZERO))
-        .text("order_type", order.side.map_or("", |side| side.as_str()))?
-        .text("action", order.action.as_str())?
-        .text("kind", order.kind.as_str())?
-        .text("time_in_force", order.time_in_force.as_str())?;
+        .word("order_type", order.side.map_or("", |side| side.as_str()))
+        .word("action", order.action.as_str())
+        .word("kind", order.kind.as_str())
+        .word("time_in_force", order.time_in_force.as_str());
     Ok(json)
 }

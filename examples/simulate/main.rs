@@ -80,13 +80,15 @@ fn main() -> ExitCode {
     ) {
         bar.set_style(style);
     }
-    let (started, mut failed, mut events, mut virtual_us) = (Instant::now(), 0_u64, 0, 0);
+    let (started, mut failed, mut orphaned) = (Instant::now(), 0_u64, 0_u64);
+    let (mut events, mut virtual_us) = (0, 0);
     bar.set_message("0");
     for seed in seeds {
         let outcome = run_in_a_folder_of_its_own(seed, &options);
         bar.inc(1);
         events += outcome.trace.count();
         virtual_us += outcome.virtual_time;
+        orphaned += u64::from(outcome.orphaned);
         if !outcome.violations.is_empty() || arguments.trace {
             bar.suspend(|| show(&outcome));
         }
@@ -102,7 +104,7 @@ fn main() -> ExitCode {
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
     println!(
-        "{run} seeds, {failed} failed; {:.1} hours of virtual time and {events} events in {seconds:.1} s, {:.1} seeds a second",
+        "{run} seeds, {failed} failed, {orphaned} done only after one more rebalance; {:.1} hours of virtual time and {events} events in {seconds:.1} s, {:.1} seeds a second",
         virtual_us as f64 / 3.6e9,
         run as f64 / seconds
     );

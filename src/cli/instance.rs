@@ -222,7 +222,7 @@ impl Introspect for ExchangeView {
         self.inner.totals()
     }
 
-    fn metrics(&self, accept: &str) -> Result<(&'static str, String), String> {
+    fn metrics(&self, accept: &str) -> (&'static str, String) {
         self.inner.metrics(accept)
     }
 

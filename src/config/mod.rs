@@ -52,5 +52,5 @@ pub use settings::Settings;
 pub use tree::{
     AutoOffsetReset, ChangelogOutOfRange, Config, ErrorsConfig, ExchangeConfig, ExchangeTopics,
     HandlerChoice, HttpConfig, InputOutOfRange, KafkaConfig, LogConfig, LogFormat, Optimization,
-    ProcessingGuarantee, RuntimeConfig, SelfTrade, StateConfig,
+    ProcessingGuarantee, RuntimeConfig, SelfTrade, StateConfig, TlsFiles,
 };

@@ -140,6 +140,14 @@ static PROCESSING: &[Key] = &[
         "Uncommitted writes of one thread's stores; beyond it a commit is made early.",
     ),
     key(
+        "purge.interval.ms",
+        Millis(1, DAY_MS),
+        Value("30000"),
+        "How often records are deleted that internal topics do not need any more: consumed ones of \
+         repartition topics, expired ones of windowed changelogs. Kafka Streams' name for it is \
+         `repartition.purge.interval.ms`.",
+    ),
+    key(
         "topology.optimization",
         Choice(&["none", "all"]),
         Value("none"),
@@ -355,6 +363,26 @@ static HTTP: &[Key] = &[
         Absent("no token is asked for"),
         "Requests must carry `Authorization: Bearer <token>`, but for `/healthz` and \
          `/readyz`, which orchestrators probe.",
+    ),
+    key(
+        "http.tls.certificate",
+        Path,
+        Absent("HTTP is not encrypted"),
+        "The certificate that HTTP is served with, by TLS alone then: PEM, the server's own first, \
+         then those up to its authority. Needs `http.tls.key`.",
+    ),
+    key(
+        "http.tls.key",
+        Path,
+        Absent("HTTP is not encrypted"),
+        "The private key of `http.tls.certificate`, in PEM.",
+    ),
+    key(
+        "http.tls.ca",
+        Path,
+        Absent("queries are not sent on to other instances where HTTP is served by TLS"),
+        "The authorities that vouch for the certificates of other instances, in PEM. Those have to \
+         be for the host in `http.advertised`.",
     ),
     key(
         "http.max.connections",

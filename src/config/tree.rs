@@ -79,6 +79,8 @@ pub struct RuntimeConfig {
     pub max_task_idle: Option<Duration>,
     /// `write.set.max.bytes`, of a thread.
     pub write_set_max_bytes: u64,
+    /// `purge.interval.ms`.
+    pub purge_interval: Duration,
     /// `topology.optimization`.
     pub optimization: Optimization,
 }
@@ -123,6 +125,17 @@ pub struct ErrorsConfig {
     pub dead_letter_topic: Option<String>,
 }
 
+/// Where what HTTP needs for TLS lies, each in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// `http.tls.certificate`.
+    pub certificate: PathBuf,
+    /// `http.tls.key`.
+    pub key: PathBuf,
+    /// `http.tls.ca`.
+    pub authorities: Option<PathBuf>,
+}
+
 /// Settings of the HTTP server.
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
@@ -134,6 +147,8 @@ pub struct HttpConfig {
     pub allow_remote: bool,
     /// `http.token`.
     pub token: Option<Secret>,
+    /// `http.tls.certificate`, `http.tls.key` and `http.tls.ca`; `None`: in the clear.
+    pub tls: Option<TlsFiles>,
     /// `http.max.connections`.
     pub max_connections: usize,
     /// `http.max.header.bytes`.
@@ -406,6 +421,7 @@ impl RuntimeConfig {
             buffered_records_per_partition: read.number("buffered.records.per.partition"),
             max_task_idle: u64::try_from(idle_ms).ok().map(Duration::from_millis),
             write_set_max_bytes: read.number("write.set.max.bytes"),
+            purge_interval: read.duration("purge.interval.ms"),
             optimization: read.parsed("topology.optimization", Optimization::from_word),
         }
     }
@@ -449,6 +465,7 @@ impl HttpConfig {
             advertised: read.optional("http.advertised"),
             allow_remote: read.switch("http.allow.remote"),
             token: read.optional("http.token").map(Secret::new),
+            tls: read.tls_files(),
             max_connections: read.number("http.max.connections"),
             max_header_bytes: read.number("http.max.header.bytes"),
             max_body_bytes: read.number("http.max.body.bytes"),
@@ -496,6 +513,34 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// The certificate and its key, which come together, and the authorities.
+    fn tls_files(&mut self) -> Option<TlsFiles> {
+        let [certificate, key, authorities] =
+            ["http.tls.certificate", "http.tls.key", "http.tls.ca"]
+                .map(|name| self.optional(name).map(PathBuf::from));
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key, authorities }),
+            (None, None) => {
+                if authorities.is_some() {
+                    let rule = "needs http.tls.certificate and http.tls.key: without them HTTP is \
+                                not encrypted";
+                    self.contradiction("http.tls.ca", rule.to_owned());
+                }
+                None
+            }
+            (Some(_), None) => {
+                let rule = "needs its private key in http.tls.key";
+                self.contradiction("http.tls.certificate", rule.to_owned());
+                None
+            }
+            (None, Some(_)) => {
+                let rule = "needs the certificate that it belongs to in http.tls.certificate";
+                self.contradiction("http.tls.key", rule.to_owned());
+                None
+            }
+        }
+    }
+
     fn optional(&self, name: &'static str) -> Option<String> {
         debug_assert!(super::table::find(name).is_some(), "{name} is not in the table");
         self.settings.text(name).map(str::to_owned)
@@ -594,6 +639,27 @@ mod tests {
         assert!(error.contains("standby.replicas"), "{error}");
         assert!(config("join.when.warm = true\nstandby.replicas = 1").is_ok());
         assert!(config("http.listen = 'off'").unwrap().http.listen.is_none());
+    }
+
+    #[test]
+    fn a_certificate_comes_with_its_key() {
+        let both = config("[http.tls]\ncertificate = 'c.pem'\nkey = 'k.pem'").unwrap().http.tls;
+        let files = |authorities| TlsFiles {
+            certificate: "c.pem".into(),
+            key: "k.pem".into(),
+            authorities,
+        };
+        assert_eq!(both, Some(files(None)));
+        let judged = "[http.tls]\ncertificate = 'c.pem'\nkey = 'k.pem'\nca = 'ca.pem'";
+        assert_eq!(config(judged).unwrap().http.tls, Some(files(Some("ca.pem".into()))));
+        for (alone, missing) in [
+            ("http.tls.certificate = 'c.pem'", "private key in http.tls.key"),
+            ("http.tls.key = 'k.pem'", "in http.tls.certificate"),
+            ("http.tls.ca = 'ca.pem'", "http.tls.certificate and http.tls.key"),
+        ] {
+            let error = config(alone).unwrap_err();
+            assert!(error.contains(missing), "{error}");
+        }
     }
 
     #[test]

@@ -18,21 +18,9 @@ pub(super) fn scan_plain_order(bytes: &[u8]) -> Option<Order> {
     let mut scan = Scan { text, bytes, at: 0 };
     let mut draft = Draft::default();
     scan.token(b'{')?;
-    loop {
-        scan.token(b'"')?;
-        let field = Field::from_name(scan.string()?.as_bytes());
-        scan.token(b':')?;
-        scan.space();
-        if !draft.mark(field) {
-            return None;
-        }
-        scan.value(field, &mut draft)?;
-        scan.space();
-        match scan.next()? {
-            b',' => {}
-            b'}' => break,
-            _ => return None,
-        }
+    let mut ended = scan.usual_fields(&mut draft)?;
+    while !ended {
+        ended = scan.any_field(&mut draft)?;
     }
     scan.space();
     if scan.at == bytes.len() { draft.finish().ok() } else { None }
@@ -68,6 +56,62 @@ impl<'a> Scan<'a> {
         (self.next()? == byte).then_some(())
     }
 
+    /// Takes the fields that come in the usual order, without space around their names: to look for
+    /// one name is far cheaper than to read whichever comes. Whether the object ended.
+    fn usual_fields(&mut self, draft: &mut Draft) -> Option<bool> {
+        macro_rules! take_usual {
+            ($($name:literal $field:ident),+ $(,)?) => {
+                $(if self.literal(concat!('"', $name, "\":").as_bytes()) {
+                    self.value(Field::$field, draft)?;
+                    if self.is_last()? {
+                        return Some(true);
+                    }
+                })+
+            };
+        }
+        take_usual!(
+            "order_id" OrderId,
+            "investor_id" InvestorId,
+            "asset_id" AssetId,
+            "current_shares" CurrentShares,
+            "current_shared" CurrentShares,
+            "shares" Shares,
+            "price" Price,
+            "order_type" Side,
+            "action" Action,
+            "kind" Kind,
+            "time_in_force" TimeInForce,
+        );
+        Some(false)
+    }
+
+    /// Takes whichever field comes. Whether it was the last.
+    fn any_field(&mut self, draft: &mut Draft) -> Option<bool> {
+        self.token(b'"')?;
+        let field = Field::from_name(self.string()?.as_bytes());
+        self.token(b':')?;
+        self.value(field, draft)?;
+        self.is_last()
+    }
+
+    /// Takes what stands behind a field. Whether the object ends there.
+    fn is_last(&mut self) -> Option<bool> {
+        self.space();
+        match self.next()? {
+            b',' => Some(false),
+            b'}' => Some(true),
+            _ => None,
+        }
+    }
+
+    /// Takes `literal`, if it comes. Inlined, so that its length is known.
+    #[inline(always)]
+    fn literal(&mut self, literal: &[u8]) -> bool {
+        let comes = self.bytes[self.at..].starts_with(literal);
+        self.at += if comes { literal.len() } else { 0 };
+        comes
+    }
+
     /// The text up to the quote that ends a string; its first quote is taken already.
     fn string(&mut self) -> Option<&'a str> {
         let start = self.at;
@@ -77,7 +121,13 @@ impl<'a> Scan<'a> {
         self.text.get(start..end)
     }
 
+    /// Takes the value of a field that did not come before. Inlined, as the field is mostly known.
+    #[inline(always)]
     fn value(&mut self, field: Field, draft: &mut Draft) -> Option<()> {
+        self.space();
+        if !draft.mark(field) {
+            return None;
+        }
         match field {
             Field::OrderId => draft.order_id = Some(self.id()?),
             Field::InvestorId => draft.investor_id = Some(self.id()?),

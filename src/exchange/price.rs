@@ -348,8 +348,16 @@ impl From<Price> for DecimalText {
 
 impl From<Amount> for DecimalText {
     fn from(amount: Amount) -> Self {
-        let (units, scale) = (amount.0.unsigned_abs(), u128::from(SCALE.unsigned_abs()));
-        Self::new(amount.0 < 0, units / scale, (units % scale) as u64)
+        let (units, scale) = (amount.0.unsigned_abs(), SCALE.unsigned_abs());
+        let (whole, fraction) = match u64::try_from(units) {
+            // Division of 128 bits is slow, and few amounts need it.
+            Ok(units) => (u128::from(units / scale), units % scale),
+            Err(_) => {
+                let scale = u128::from(scale);
+                (units / scale, (units % scale) as u64)
+            }
+        };
+        Self::new(amount.0 < 0, whole, fraction)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Read in this order:
 //!
-//! 1. [`server`]: listening, the bounds on connections and requests, stopping.
+//! 1. [`server`]: listening, the bounds on connections and requests, stopping; `tls`.
 //! 2. [`route`]: a path and what answers there; [`resources`]: the routes that every instance has.
 //! 3. [`request`]: a request taken apart: path segments, query, headers, body.
 //! 4. [`response`]: answers, and errors as JSON that say what to do next; [`event_stream`]: answers
@@ -24,10 +24,13 @@ pub mod response;
 pub mod route;
 pub mod server;
 mod timed_stream;
+mod tls;
 mod watch;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
 
 pub use event_stream::{Event, EventSink, NotTaken};
 pub use response::{Failure, Response};

@@ -188,9 +188,9 @@ impl From<QueryError> for Failure {
             QueryError::NotFound(_) => Self::not_found(detail, "check the name"),
             QueryError::UnknownStore { .. } => Self::not_found(detail, "/stores names all stores"),
             QueryError::Misfit(_) => Self::bad_request(detail),
-            QueryError::Elsewhere { owner, .. } | QueryError::Moving { owner, .. } => {
-                Self::unavailable(detail).naming(owner.as_ref())
-            }
+            QueryError::Elsewhere { owner, .. }
+            | QueryError::Moving { owner, .. }
+            | QueryError::Behind { owner, .. } => Self::unavailable(detail).naming(owner.as_ref()),
             QueryError::Unsupported(_) => {
                 Self::not_found(detail, "/topology says what this application does")
             }

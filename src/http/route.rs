@@ -5,6 +5,7 @@ use hyper::Method;
 
 use super::request::Request;
 use super::response::{Failure, Response};
+use super::tls::Peers;
 use crate::status::Introspect;
 
 /// What answers a [`Call`]. It may wait: every call runs where waiting is allowed.
@@ -16,6 +17,8 @@ pub struct Call<'c> {
     pub instance: &'c dyn Introspect,
     /// The request.
     pub request: &'c Request,
+    /// How other instances are asked.
+    pub(super) peers: &'c Peers,
     /// The segments that stand for the pattern's braces, in order.
     variables: Vec<&'c str>,
 }
@@ -94,10 +97,11 @@ impl Route {
     pub(super) fn answer(
         &self,
         instance: &dyn Introspect,
+        peers: &Peers,
         request: &Request,
     ) -> Result<Response, Failure> {
         let variables = variables(self.pattern, request).unwrap_or_default();
-        (self.answer)(&Call { instance, request, variables })
+        (self.answer)(&Call { instance, request, peers, variables })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use subtle::ConstantTimeEq;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use super::request::Request;
 use super::resources;
@@ -23,6 +26,7 @@ use super::resources::events::{self, Events};
 use super::response::{Failure, Response};
 use super::route::{Route, Routes};
 use super::timed_stream::TimedStream;
+use super::tls::{self, Peers};
 use crate::config::{HttpConfig, Secret};
 use crate::status::Introspect;
 
@@ -54,6 +58,18 @@ pub enum HttpError {
     /// The address is not the loopback's.
     #[error("refusing to serve HTTP on {0}, which others can reach: set http.allow.remote = true")]
     Remote(SocketAddr),
+    /// A file for TLS cannot be used.
+    #[error(
+        "cannot use {} for TLS: {cause}; http.tls.certificate is a chain of certificates, the \
+         server's own first, http.tls.key its private key, http.tls.ca the authorities, each in PEM",
+        path.display()
+    )]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 /// A running server. Dropping it stops it as well; [`Server::stop`] waits until it has.
@@ -68,7 +84,7 @@ impl Server {
     /// has, and those of the application's own. Call it on a tokio runtime.
     ///
     /// # Errors
-    /// When the address cannot be listened on, or may not be.
+    /// When the address cannot be listened on, or may not be, or a file for TLS cannot be used.
     pub async fn start(
         config: &HttpConfig,
         address: SocketAddr,
@@ -79,18 +95,23 @@ impl Server {
         if remote && !config.allow_remote {
             return Err(HttpError::Remote(address));
         }
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let peers = Peers::new(config.tls.as_ref())?;
         let listener = TcpListener::bind(address).await.map_err(|source| bind(address, source))?;
         let address = listener.local_addr().map_err(|source| bind(address, source))?;
+        if remote && tls.is_none() && config.token.is_some() {
+            tracing::warn!(%address, "tokens cross the network in the clear: set http.tls.certificate");
+        }
         if remote && config.token.is_none() {
             tracing::warn!(%address, "HTTP is open to everyone on the network: set http.token");
         }
-        tracing::info!(%address, "serving HTTP");
+        tracing::info!(%address, tls = tls.is_some(), "serving HTTP");
         let (stop, stopped) = watch::channel(false);
         let events = Events::new();
         let mut routes = resources::routes(&events);
         routes.extend(own);
-        let shared =
-            Arc::new(Shared { config: config.clone(), instance, routes: Routes::new(routes) });
+        let (config, routes) = (config.clone(), Routes::new(routes));
+        let shared = Arc::new(Shared { config, tls, peers, instance, routes });
         tokio::spawn(tell(events, Arc::clone(&shared), stopped.clone()));
         let task = tokio::spawn(accept(listener, shared, stopped));
         Ok(Self { address, stop, task })
@@ -119,6 +140,10 @@ fn bind(address: SocketAddr, source: io::Error) -> HttpError {
 
 struct Shared {
     config: HttpConfig,
+    /// Set where connections have to speak TLS.
+    tls: Option<TlsAcceptor>,
+    /// How other instances are asked.
+    peers: Peers,
     instance: Arc<dyn Introspect>,
     routes: Routes,
 }
@@ -163,7 +188,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
                 let (shared, stopped) = (shared.clone(), stopped.clone());
                 connections.spawn(async move {
                     let _place = place;
-                    serve(stream, shared, stopped).await;
+                    take(stream, shared, stopped).await;
                 });
             }
             Err(error) => {
@@ -174,12 +199,32 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
     }
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(STOP_GRACE, finished).await.is_err() {
+    if timeout(STOP_GRACE, finished).await.is_err() {
         tracing::debug!("closing HTTP connections that did not finish in time");
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+/// Takes a connection, once it speaks TLS where it has to.
+async fn take(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    let stream = TimedStream::new(stream, shared.config.request_timeout);
+    let Some(tls) = shared.tls.clone() else { return serve(stream, shared, stopped).await };
+    // A handshake is as long as a request head may take to come.
+    let shaken = tokio::select! {
+        shaken = timeout(shared.config.header_timeout, tls.accept(stream)) => shaken,
+        _ = stopped.changed() => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => serve(stream, shared, stopped).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    shared: Arc<Shared>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let config = &shared.config;
     let mut builder = http1::Builder::new();
     builder
@@ -195,7 +240,6 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Recei
             Ok::<_, Infallible>(response)
         }
     });
-    let stream = TimedStream::new(stream, config.request_timeout);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
@@ -214,7 +258,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Recei
 /// Answers one request within its time.
 async fn respond(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Response {
     let limit = shared.config.request_timeout;
-    let answered = tokio::time::timeout(limit, read_and_answer(shared, request)).await;
+    let answered = timeout(limit, read_and_answer(shared, request)).await;
     answered.unwrap_or_else(|_| {
         let detail = format!("the answer took longer than {} ms", limit.as_millis());
         Failure::unavailable(detail).into()
@@ -256,7 +300,7 @@ fn answer(shared: &Shared, request: &Request) -> Result<Response, Failure> {
     if !open && !authorized(shared.config.token.as_ref(), request) {
         return Err(Failure::unauthorized());
     }
-    route?.answer(shared.instance.as_ref(), request)
+    route?.answer(shared.instance.as_ref(), &shared.peers, request)
 }
 
 /// Compares in a time that does not tell how much of the token was right.

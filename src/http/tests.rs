@@ -46,8 +46,8 @@ impl Introspect for Instance {
         Totals::default()
     }
 
-    fn metrics(&self, accept: &str) -> Result<(&'static str, String), String> {
-        Ok(("text/plain; version=0.0.4", format!("# accept {accept}\n")))
+    fn metrics(&self, accept: &str) -> (&'static str, String) {
+        ("text/plain; version=0.0.4", format!("# accept {accept}\n"))
     }
 
     fn topology(&self, format: TopologyFormat) -> String {
@@ -55,7 +55,7 @@ impl Introspect for Instance {
     }
 
     fn holders(&self, _: &StoreQuestion) -> Result<Vec<StorePart>, QueryError> {
-        Ok(vec![StorePart { partitions: vec![0], holder: Holder::Here }])
+        Ok(vec![StorePart { partitions: vec![0], holder: Holder::Here, copies: Vec::new() }])
     }
 
     fn query(&self, query: &Query) -> Result<Value, QueryError> {

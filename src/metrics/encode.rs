@@ -3,9 +3,9 @@
 use std::fmt::{self, Write};
 
 use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{Encoder, TextEncoder};
 
-use super::registry::MetricsError;
+/// Room that the metrics of most instances find.
+const BYTES: usize = 512 << 10;
 
 /// A way to write metrics down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,112 +46,129 @@ impl Format {
     }
 }
 
-pub(super) fn encode(families: &[MetricFamily], format: Format) -> Result<String, MetricsError> {
-    let mut text = String::with_capacity(512 << 10);
-    match format {
-        Format::Text => {
-            let mut bytes = Vec::with_capacity(512 << 10);
-            TextEncoder::new().encode(families, &mut bytes).map_err(MetricsError::Encode)?;
-            text.push_str(&String::from_utf8_lossy(&bytes));
-        }
-        Format::OpenMetrics => {
-            // Writing to a String cannot fail.
-            let _ = open_metrics(families, &mut text);
-        }
-    }
-    Ok(text)
+pub(super) fn encode(families: &[MetricFamily], format: Format) -> String {
+    let mut text = String::with_capacity(BYTES);
+    // Writing to a String cannot fail.
+    let _ = write_families(families, format, &mut text);
+    text
 }
 
 /// OpenMetrics differs from the text format in that a counter family has no `_total` in its
-/// name while its samples have, numbers of buckets are always floats, and an end mark is due.
-fn open_metrics(families: &[MetricFamily], out: &mut String) -> fmt::Result {
+/// name while its samples have, numbers of buckets are always floats, quotes are escaped in the
+/// help too, and an end mark is due.
+fn write_families(families: &[MetricFamily], format: Format, out: &mut String) -> fmt::Result {
     for family in families {
-        let (kind, name) = match family.get_field_type() {
-            MetricType::COUNTER => {
-                ("counter", family.name().strip_suffix("_total").unwrap_or(family.name()))
-            }
-            MetricType::GAUGE => ("gauge", family.name()),
-            MetricType::HISTOGRAM => ("histogram", family.name()),
-            _ => ("unknown", family.name()),
+        let kind = match family.get_field_type() {
+            MetricType::COUNTER => "counter",
+            MetricType::GAUGE => "gauge",
+            MetricType::HISTOGRAM => "histogram",
+            _ => match format {
+                Format::Text => "untyped",
+                Format::OpenMetrics => "unknown",
+            },
+        };
+        let (name, suffix) = match (format, family.name().strip_suffix("_total")) {
+            (Format::OpenMetrics, Some(name)) if kind == "counter" => (name, "_total"),
+            _ => (family.name(), ""),
         };
         writeln!(out, "# TYPE {name} {kind}")?;
         write!(out, "# HELP {name} ")?;
-        push_escaped(family.help(), out);
+        let quoted: &[char] = match format {
+            Format::Text => &['\\', '\n'],
+            Format::OpenMetrics => &QUOTED,
+        };
+        push_escaped(family.help(), quoted, out);
         out.push('\n');
+        let mut samples = Samples { format, name, out: &mut *out };
         for metric in family.get_metric() {
-            samples(name, family.get_field_type(), metric, out)?;
+            samples.write(family.get_field_type(), suffix, metric)?;
         }
     }
-    out.push_str("# EOF\n");
+    if format == Format::OpenMetrics {
+        out.push_str("# EOF\n");
+    }
     Ok(())
 }
 
-fn samples(name: &str, kind: MetricType, metric: &Metric, out: &mut String) -> fmt::Result {
-    let labels = metric.get_label();
-    match kind {
-        MetricType::COUNTER => {
-            sample(out, name, "_total", labels, None, metric.get_counter().get_value())
-        }
-        MetricType::GAUGE => sample(out, name, "", labels, None, metric.get_gauge().get_value()),
-        MetricType::HISTOGRAM => {
-            let histogram = metric.get_histogram();
-            let count = histogram.get_sample_count() as f64;
-            for bucket in histogram.get_bucket() {
-                let below = bucket.cumulative_count() as f64;
-                sample(out, name, "_bucket", labels, Some(bucket.upper_bound()), below)?;
+/// Writes the samples of a family.
+struct Samples<'o> {
+    format: Format,
+    name: &'o str,
+    out: &'o mut String,
+}
+
+impl Samples<'_> {
+    fn write(&mut self, kind: MetricType, suffix: &str, metric: &Metric) -> fmt::Result {
+        let labels = metric.get_label();
+        match kind {
+            MetricType::COUNTER => {
+                self.sample(suffix, labels, None, metric.get_counter().get_value())
             }
-            sample(out, name, "_bucket", labels, Some(f64::INFINITY), count)?;
-            sample(out, name, "_count", labels, None, count)?;
-            sample(out, name, "_sum", labels, None, histogram.get_sample_sum())
+            MetricType::GAUGE => self.sample(suffix, labels, None, metric.get_gauge().get_value()),
+            MetricType::HISTOGRAM => {
+                let histogram = metric.get_histogram();
+                let count = histogram.get_sample_count() as f64;
+                for bucket in histogram.get_bucket() {
+                    let below = bucket.cumulative_count() as f64;
+                    self.sample("_bucket", labels, Some(bucket.upper_bound()), below)?;
+                }
+                self.sample("_bucket", labels, Some(f64::INFINITY), count)?;
+                self.sample("_count", labels, None, count)?;
+                self.sample("_sum", labels, None, histogram.get_sample_sum())
+            }
+            _ => Ok(()),
         }
-        _ => Ok(()),
     }
-}
 
-fn sample(
-    out: &mut String,
-    name: &str,
-    suffix: &str,
-    labels: &[LabelPair],
-    bound: Option<f64>,
-    value: f64,
-) -> fmt::Result {
-    out.push_str(name);
-    out.push_str(suffix);
-    let mut separator = '{';
-    for label in labels {
-        out.push(separator);
-        out.push_str(label.name());
-        out.push_str("=\"");
-        push_escaped(label.value(), out);
-        out.push('"');
-        separator = ',';
-    }
-    if let Some(bound) = bound {
-        if bound.is_infinite() {
-            write!(out, "{separator}le=\"+Inf\"")?;
+    fn sample(
+        &mut self,
+        suffix: &str,
+        labels: &[LabelPair],
+        bound: Option<f64>,
+        value: f64,
+    ) -> fmt::Result {
+        let out = &mut *self.out;
+        out.push_str(self.name);
+        out.push_str(suffix);
+        let mut separator = '{';
+        for label in labels {
+            out.push(separator);
+            out.push_str(label.name());
+            out.push_str("=\"");
+            push_escaped(label.value(), &QUOTED, out);
+            out.push('"');
+            separator = ',';
+        }
+        if let Some(bound) = bound {
+            if bound.is_infinite() {
+                write!(out, "{separator}le=\"+Inf\"")?;
+            } else {
+                // Never in powers of ten, so that both formats name a bucket alike.
+                let is_whole = self.format == Format::OpenMetrics && bound.fract() == 0.0;
+                let point = if is_whole { ".0" } else { "" };
+                write!(out, "{separator}le=\"{bound}{point}\"")?;
+            }
+            separator = ',';
+        }
+        if separator == ',' {
+            out.push('}');
+        }
+        // Most values are whole numbers, and those are written in half the time.
+        if value.fract() == 0.0 && value.abs() < 1e15 {
+            writeln!(out, " {}", value as i64)
         } else {
-            // Never in powers of ten, so that both formats name a bucket alike.
-            let point = if bound.fract() == 0.0 { ".0" } else { "" };
-            write!(out, "{separator}le=\"{bound}{point}\"")?;
+            writeln!(out, " {value}")
         }
-        separator = ',';
-    }
-    if separator == ',' {
-        out.push('}');
-    }
-    // Most values are whole numbers, and those are written in half the time.
-    if value.fract() == 0.0 && value.abs() < 1e15 {
-        writeln!(out, " {}", value as i64)
-    } else {
-        writeln!(out, " {value}")
     }
 }
 
-/// Text with backslash, quote and line break escaped.
-fn push_escaped(text: &str, out: &mut String) {
+/// What a label's value escapes.
+const QUOTED: [char; 3] = ['\\', '"', '\n'];
+
+/// Text in which these characters are escaped.
+fn push_escaped(text: &str, escaped: &[char], out: &mut String) {
     let mut rest = text;
-    while let Some(at) = rest.find(['\\', '"', '\n']) {
+    while let Some(at) = rest.find(escaped) {
         let (plain, special) = rest.split_at(at);
         out.push_str(plain);
         out.push('\\');
@@ -166,10 +183,10 @@ mod tests {
     use super::*;
     use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
-    #[test]
-    fn open_metrics_has_suffixes_float_bounds_escapes_and_an_end() {
+    /// A counter whose label needs escapes, and a histogram.
+    fn families() -> Vec<MetricFamily> {
         let registry = Registry::new();
-        let counter = IntCounterVec::new(Opts::new("x_total", "Xs."), &["a"]).unwrap();
+        let counter = IntCounterVec::new(Opts::new("x_total", "\"Xs\"\n."), &["a"]).unwrap();
         counter.with_label_values(&["q\"\\\n"]).inc_by(3);
         let options = HistogramOpts::new("y_seconds", "Ys.").buckets(vec![0.5, 1.0]);
         let histogram = HistogramVec::new(options, &[]).unwrap();
@@ -177,12 +194,38 @@ mod tests {
         histogram.with_label_values(&none).observe(0.75);
         registry.register(Box::new(counter)).unwrap();
         registry.register(Box::new(histogram)).unwrap();
-        let text = encode(&registry.gather(), Format::OpenMetrics).unwrap();
-        let expected = "# TYPE x counter\n# HELP x Xs.\nx_total{a=\"q\\\"\\\\\\n\"} 3\n\
+        registry.gather()
+    }
+
+    #[test]
+    fn open_metrics_has_suffixes_float_bounds_escapes_and_an_end() {
+        let expected = "# TYPE x counter\n# HELP x \\\"Xs\\\"\\n.\nx_total{a=\"q\\\"\\\\\\n\"} 3\n\
             # TYPE y_seconds histogram\n# HELP y_seconds Ys.\n\
             y_seconds_bucket{le=\"0.5\"} 0\ny_seconds_bucket{le=\"1.0\"} 1\n\
             y_seconds_bucket{le=\"+Inf\"} 1\ny_seconds_count 1\ny_seconds_sum 0.75\n# EOF\n";
-        assert_eq!(text, expected);
+        assert_eq!(encode(&families(), Format::OpenMetrics), expected);
+    }
+
+    #[test]
+    fn text_names_counters_whole_and_bounds_as_short_as_they_are() {
+        let expected = "# TYPE x_total counter\n# HELP x_total \"Xs\"\\n.\n\
+            x_total{a=\"q\\\"\\\\\\n\"} 3\n\
+            # TYPE y_seconds histogram\n# HELP y_seconds Ys.\n\
+            y_seconds_bucket{le=\"0.5\"} 0\ny_seconds_bucket{le=\"1\"} 1\n\
+            y_seconds_bucket{le=\"+Inf\"} 1\ny_seconds_count 1\ny_seconds_sum 0.75\n";
+        assert_eq!(encode(&families(), Format::Text), expected);
+    }
+
+    /// The crate that counts has an encoder of its own, for the text format alone.
+    #[test]
+    fn text_says_what_the_encoder_of_the_crate_says() {
+        let lines = |text: &str| {
+            let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        let theirs = prometheus::TextEncoder::new().encode_to_string(&families()).unwrap();
+        assert_eq!(lines(&encode(&families(), Format::Text)), lines(&theirs));
     }
 
     #[test]

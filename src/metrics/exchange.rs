@@ -226,13 +226,13 @@ mod tests {
             best_price: [1.5, 0.0],
         };
         let shown = || {
-            let text = metrics.encode(Format::Text).unwrap();
+            let text = metrics.encode(Format::Text);
             text.lines().filter(|line| line.starts_with("tidemill_exchange_book_orders{")).count()
         };
         exchange.set_books(1, (0..8).map(|n| book(&format!("a{n}"), 10 + n)).collect());
         exchange.set_books(2, (0..8).map(|n| book(&format!("b{n}"), n)).collect());
         assert_eq!(shown(), SHOWN_BOOKS);
-        let text = metrics.encode(Format::Text).unwrap();
+        let text = metrics.encode(Format::Text);
         assert!(text.contains("tidemill_exchange_book_orders{asset=\"a7\"} 17\n"), "{text}");
         assert!(text.contains("book_best_price{asset=\"b7\",side=\"buy\"} 1.5\n"), "{text}");
         assert!(!text.contains("asset=\"b0\""), "{text}");

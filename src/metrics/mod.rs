@@ -3,8 +3,8 @@
 //! Read in this order:
 //!
 //! 1. [`registry`]: [`Metrics`], the root from which every bundle is taken.
-//! 2. [`client`], [`thread`], [`topic`], [`task`], [`store`], [`engine`], [`kafka_client`],
-//!    [`exchange`]: the bundles, one a level.
+//! 2. [`client`], [`thread`], [`topic`], [`task`], [`standby`], [`store`], [`engine`],
+//!    [`kafka_client`], [`exchange`]: the bundles, one a level.
 //!    Their series are looked up once, when the bundle is made; the record path keeps plain
 //!    integers in a `Local` struct and publishes them once a loop.
 //! 3. [`family`]: series with a lifetime: they disappear with their last bundle, so that a
@@ -26,6 +26,7 @@ pub mod kafka_client;
 pub mod process;
 pub mod reading;
 pub mod registry;
+pub mod standby;
 pub mod store;
 pub mod task;
 pub mod thread;
@@ -39,7 +40,8 @@ pub use exchange::{BookSize, ExchangeMetrics, LocalTrading};
 pub use kafka_client::KafkaClientMetrics;
 pub use reading::Reading;
 pub use registry::{Metrics, MetricsError};
-pub use store::{StoreMetrics, StoreReads, StoreSizes};
+pub use standby::StandbyMetrics;
+pub use store::{StoreMetrics, StoreSizes, StoreUse};
 pub use task::{LocalTask, PartitionMetrics, TaskMetrics, TaskState};
 pub use thread::{CommitStep, LocalThread, NodeMetrics, ThreadMetrics};
 pub use topic::{InputTopicMetrics, LocalTopic, OutputTopicMetrics};

@@ -11,6 +11,7 @@ use super::family::{Family, Registrar};
 use super::kafka_client::{ClientFamilies, KafkaClientMetrics};
 use super::process::ProcessCollector;
 use super::reading::Reading;
+use super::standby::{StandbyFamilies, StandbyMetrics};
 use super::store::{StoreFamilies, StoreMetrics};
 use super::task::{TaskFamilies, TaskMetrics};
 use super::thread::{NodeMetrics, ThreadFamilies, ThreadMetrics};
@@ -24,21 +25,19 @@ pub struct Metrics {
     threads: ThreadFamilies,
     topics: TopicFamilies,
     tasks: TaskFamilies,
+    standbys: StandbyFamilies,
     stores: StoreFamilies,
     engine: EngineMetrics,
     kafka_clients: ClientFamilies,
 }
 
-/// The metrics could not be set up or encoded.
+/// The metrics could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetricsError {
     /// Two metrics have one name, or a name is malformed.
     #[error("cannot register a metric: {0}; each name may be registered once a registry")]
     Register(prometheus::Error),
-    /// The encoder refused a family.
-    #[error("cannot encode the metrics: {0}")]
-    Encode(prometheus::Error),
 }
 
 impl From<prometheus::Error> for MetricsError {
@@ -60,6 +59,7 @@ impl Metrics {
         let threads = ThreadFamilies::new(&registrar)?;
         let topics = TopicFamilies::new(&registrar)?;
         let tasks = TaskFamilies::new(&registrar)?;
+        let standbys = StandbyFamilies::new(&registrar)?;
         let stores = StoreFamilies::new(&registrar)?;
         let engine = EngineMetrics::new(&registrar)?;
         let kafka_clients = ClientFamilies::new(&registrar)?;
@@ -71,6 +71,7 @@ impl Metrics {
             threads,
             topics,
             tasks,
+            standbys,
             stores,
             engine,
             kafka_clients,
@@ -131,6 +132,12 @@ impl Metrics {
         self.tasks.bundle(task)
     }
 
+    /// The metrics of a copy of a task, for as long as they are held.
+    #[must_use]
+    pub fn standby(&self, task: &str) -> StandbyMetrics {
+        self.standbys.bundle(task)
+    }
+
     /// The metrics of a task's store, for as long as they are held.
     #[must_use]
     pub fn store(&self, task: &str, store: &str) -> StoreMetrics {
@@ -152,10 +159,8 @@ impl Metrics {
     }
 
     /// Everything, in the given format.
-    ///
-    /// # Errors
-    /// When a family cannot be encoded.
-    pub fn encode(&self, format: Format) -> Result<String, MetricsError> {
+    #[must_use]
+    pub fn encode(&self, format: Format) -> String {
         encode::encode(&self.registry.gather(), format)
     }
 }
@@ -179,6 +184,7 @@ mod tests {
         let task = metrics.task("0_3");
         let partition = task.partition("orders", 3);
         let store = metrics.store("0_3", "books");
+        let copy = metrics.standby("0_2");
         let _client = metrics.kafka_client("stream-1", "producer");
         let exchange = metrics.exchange().unwrap();
         LocalTopic { records: 2, bytes: 80 }.publish_input(&input);
@@ -194,11 +200,12 @@ mod tests {
         partition.set_lag(17);
         partition.set_lag_ms(1500);
         store.set_restore_remaining(40);
-        store.set_reads(&StoreReads { cached: 3, backend: 1, scans: 0 });
+        copy.set_lag(6);
+        store.set_use(&StoreUse { cached: 3, backend: 1, scans: 0, expired: 2 });
         exchange.orders("new", "accepted", 3);
         metrics.client().error("retriable");
         metrics.client().dead_letter("orders-dlq", "undecodable", 1);
-        let text = metrics.encode(Format::Text).unwrap();
+        let text = metrics.encode(Format::Text);
         (metrics, text)
     }
 
@@ -233,6 +240,7 @@ mod tests {
             "tidemill_partition_lag_seconds{partition=\"3\",task=\"0_3\",topic=\"orders\"} 1.5",
             "tidemill_store_reads_total{from=\"cache\",store=\"books\",task=\"0_3\"} 3",
             "tidemill_restore_remaining_records{store=\"books\",task=\"0_3\"} 40",
+            "tidemill_standby_lag_records{task=\"0_2\"} 6",
             "tidemill_commit_seconds_count{thread=\"stream-1\"} 1",
             "tidemill_commit_step_seconds_total{step=\"transaction\",thread=\"stream-1\"} 0.5",
             "tidemill_dead_letter_records_total{reason=\"undecodable\",topic=\"orders-dlq\"} 1",
@@ -247,10 +255,10 @@ mod tests {
         let metrics = Metrics::new("app", "one").unwrap();
         let task = metrics.task("0_1");
         let partition = task.partition("orders", 1);
-        assert!(metrics.encode(Format::Text).unwrap().contains("0_1"));
+        assert!(metrics.encode(Format::Text).contains("0_1"));
         drop(partition);
         drop(task);
-        assert!(!metrics.encode(Format::Text).unwrap().contains("0_1"));
+        assert!(!metrics.encode(Format::Text).contains("0_1"));
     }
 
     #[test]
@@ -259,7 +267,7 @@ mod tests {
         let _in_memory = metrics.store("0_1", "memory");
         let on_disk = metrics.store("0_1", "disk");
         on_disk.set_engine(&std::array::from_fn(|at| at as u64));
-        let text = metrics.encode(Format::Text).unwrap();
+        let text = metrics.encode(Format::Text);
         let of = |store: &str| {
             let store = format!("store=\"{store}\"");
             let rocksdb = |line: &&str| line.starts_with("tidemill_rocksdb_");

@@ -20,6 +20,7 @@ pub(super) struct StoreFamilies {
     pending: GaugeFamily,
     reads: CounterFamily,
     scans: CounterFamily,
+    expired: CounterFamily,
     properties: Vec<GaugeFamily>,
     remaining: GaugeFamily,
     rate: GaugeFamily,
@@ -76,6 +77,11 @@ impl StoreFamilies {
             "Scans of a range.",
             "range-rate all-rate prefix-scan-rate fetch-rate",
         )?;
+        let expired = counter(
+            "store_expired_entries_total",
+            "Entries that outlived the time to live of their store, and were deleted.",
+            "",
+        )?;
         registrar.level("RocksDB, by store", "What RocksDB tells of the column family of a store.");
         let memtable = gauge(
             "store_memtable_bytes",
@@ -101,6 +107,7 @@ impl StoreFamilies {
             pending,
             reads,
             scans,
+            expired,
             properties,
             remaining: gauge(
                 "restore_remaining_records",
@@ -138,6 +145,7 @@ impl StoreFamilies {
             reads_cached: self.reads.series(&[task, store, "cache"]),
             reads_backend: self.reads.series(&[task, store, "backend"]),
             scans: self.scans.series(labels),
+            expired: self.expired.series(labels),
             published: Mutex::default(),
             engine: EngineGauges {
                 families: self.properties.clone(),
@@ -248,8 +256,9 @@ pub struct StoreMetrics {
     reads_cached: Counter,
     reads_backend: Counter,
     scans: Counter,
-    /// What the counters of reads stand for.
-    published: Mutex<StoreReads>,
+    expired: Counter,
+    /// What the counters above stand for.
+    published: Mutex<StoreUse>,
     engine: EngineGauges,
     remaining: Gauge,
     rate: Gauge,
@@ -283,15 +292,17 @@ pub struct StoreSizes {
     pub pending_bytes: u64,
 }
 
-/// How a store was read since it was opened.
+/// How a store was used since it was opened.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct StoreReads {
+pub struct StoreUse {
     /// Look-ups that the write set answered.
     pub cached: u64,
     /// Look-ups that went to the backend.
     pub backend: u64,
     /// Scans of a range.
     pub scans: u64,
+    /// Entries that outlived their time.
+    pub expired: u64,
 }
 
 impl StoreMetrics {
@@ -306,16 +317,17 @@ impl StoreMetrics {
         self.pending.set(clamp(sizes.pending_bytes));
     }
 
-    /// How often the store was read since it was opened. Counts that fell are those of a store that
+    /// How the store was used since it was opened. Counts that fell are those of a store that
     /// was opened anew.
-    pub fn set_reads(&self, reads: &StoreReads) {
+    pub fn set_use(&self, counts: &StoreUse) {
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
-        let fell = reads.cached < published.cached || reads.backend < published.backend;
-        let before = if fell { StoreReads::default() } else { *published };
-        self.reads_cached.inc_by(reads.cached.saturating_sub(before.cached));
-        self.reads_backend.inc_by(reads.backend.saturating_sub(before.backend));
-        self.scans.inc_by(reads.scans.saturating_sub(before.scans));
-        *published = *reads;
+        let fell = counts.cached < published.cached || counts.backend < published.backend;
+        let before = if fell { StoreUse::default() } else { *published };
+        self.reads_cached.inc_by(counts.cached.saturating_sub(before.cached));
+        self.reads_backend.inc_by(counts.backend.saturating_sub(before.backend));
+        self.scans.inc_by(counts.scans.saturating_sub(before.scans));
+        self.expired.inc_by(counts.expired.saturating_sub(before.expired));
+        *published = *counts;
     }
 
     /// What RocksDB says of the store.

@@ -16,6 +16,7 @@ pub(super) struct ThreadFamilies {
     tasks_closed: CounterFamily,
     processed: CounterFamily,
     punctuations: CounterFamily,
+    publish: Family<CounterVec>,
     poll: Family<HistogramVec>,
     process: Family<HistogramVec>,
     punctuate: Family<HistogramVec>,
@@ -70,6 +71,11 @@ impl ThreadFamilies {
             "Punctuators called.",
             "punctuate-total punctuate-rate",
         )?;
+        let publish = registrar.float_counters(about(
+            "thread_publish_seconds_total",
+            "Time in which a thread published its metrics and its status.",
+            "",
+        ))?;
         let poll = latency(
             "poll_seconds",
             "Time of one poll of the consumer that brought records.",
@@ -107,6 +113,7 @@ impl ThreadFamilies {
             tasks_closed,
             processed,
             punctuations,
+            publish,
             poll,
             process,
             punctuate,
@@ -176,6 +183,7 @@ impl ThreadFamilies {
             tasks_closed: self.tasks_closed.series(labels),
             processed: self.processed.series(labels),
             punctuations: self.punctuations.series(labels),
+            publish: self.publish.series(labels),
             poll: self.poll.series(labels),
             process: self.process.series(labels),
             punctuate: self.punctuate.series(labels),
@@ -240,6 +248,7 @@ pub struct ThreadMetrics {
     tasks_closed: Counter,
     processed: Counter,
     punctuations: Counter,
+    publish: FloatCounter,
     poll: Histogram,
     process: Histogram,
     punctuate: Histogram,
@@ -292,6 +301,11 @@ impl ThreadMetrics {
     /// A step of a commit took so long.
     pub fn commit_step_seconds(&self, step: CommitStep, seconds: f64) {
         self.steps[step as usize].inc_by(seconds.max(0.0));
+    }
+
+    /// It took so long to publish metrics and status.
+    pub fn publish_seconds(&self, seconds: f64) {
+        self.publish.inc_by(seconds);
     }
 
     /// A commit failed.

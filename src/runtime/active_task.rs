@@ -115,6 +115,16 @@ pub struct ActiveTask<M> {
     pub metrics: TaskMetrics,
     buffered: usize,
     headers: Headers,
+    /// Records on which code has panicked: the next time they go to the processing handler instead.
+    panicked: Vec<Panicked>,
+}
+
+/// A record on which code panicked.
+struct Panicked {
+    input: usize,
+    offset: Offset,
+    /// What the panic said.
+    message: String,
 }
 
 impl<M: Message> ActiveTask<M> {
@@ -163,6 +173,7 @@ impl<M: Message> ActiveTask<M> {
             halted: false,
             processed: 0,
             local: LocalTask::default(),
+            panicked: Vec::new(),
             dropped_seen: [0; _],
             batch: Span::default(),
             restoring_since: None,
@@ -221,7 +232,8 @@ impl<M: Message> ActiveTask<M> {
     /// Takes up to `limit` records through the task, lowest timestamp first. Says how many.
     ///
     /// # Errors
-    /// When a handler stops the task, a store or the producer fails, or code panics.
+    /// When a handler stops the task, a store or the producer fails, or code panics: then the task
+    /// has to be rolled back, for what was half done is in its operators and stores.
     pub fn process<C, P>(
         &mut self,
         limit: usize,
@@ -242,11 +254,13 @@ impl<M: Message> ActiveTask<M> {
         run.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            let place =
-                place.map_or("a punctuation".to_owned(), |(input, offset): (usize, Offset)| {
-                    format!("{}@{offset}", self.inputs[input].partition)
-                });
-            Err(RuntimeError::Panic { task: self.id, place, message: text.unwrap_or_default() })
+            let (task, message) = (self.id, text.unwrap_or_default());
+            let Some((input, offset)) = place else {
+                return Err(RuntimeError::Panic { task, place: "no record".to_owned(), message });
+            };
+            self.panicked.push(Panicked { input, offset, message: message.clone() });
+            let place = format!("{}@{offset}", self.inputs[input].partition);
+            Err(RuntimeError::PanicOnRecord { task, place, message })
         })
     }
 
@@ -285,9 +299,23 @@ impl<M: Message> ActiveTask<M> {
                 value: message.value(),
                 headers: &self.headers,
             };
-            self.task
-                .process(input.index, &record, &mut host)
-                .map_err(|error| RuntimeError::Task { task: self.id, error })?;
+            let known =
+                self.panicked.iter().find(|known| (known.input, known.offset) == (at, offset));
+            if let Some(Panicked { message, .. }) = known {
+                let refused = self.task.refuse(input.index, &record, message, &mut host);
+                refused.map_err(|error| match error.is_processing() {
+                    true => RuntimeError::Panic {
+                        task: self.id,
+                        place: format!("{}@{offset}", input.partition),
+                        message: message.clone(),
+                    },
+                    false => RuntimeError::Task { task: self.id, error },
+                })?;
+            } else {
+                self.task
+                    .process(input.index, &record, &mut host)
+                    .map_err(|error| RuntimeError::Task { task: self.id, error })?;
+            }
             input.next = Some(offset.next());
             input.last_timestamp = Some(record.timestamp);
             input.uncommitted.add(input.meter, record.timestamp);
@@ -390,9 +418,11 @@ impl<M: Message> ActiveTask<M> {
     pub fn note_committed(&mut self) -> Vec<InputOffset> {
         self.dirty = false;
         let mut kept = Vec::new();
-        for input in &mut self.inputs {
+        for (at, input) in self.inputs.iter_mut().enumerate() {
             let Some(offset) = input.offered.take() else { continue };
             input.committed = Some(offset);
+            // They do not come back.
+            self.panicked.retain(|known| known.input != at || known.offset >= offset);
             kept.push(InputOffset {
                 topic: input.partition.topic.to_string(),
                 partition: input.partition.partition,

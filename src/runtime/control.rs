@@ -1,7 +1,7 @@
 //! The control thread of an instance: starts the others, watches them, adds and removes some.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -13,10 +13,14 @@ use super::instance::{Instance, Standbys, Worker};
 use super::observe::Phase;
 use super::plan::Plan;
 use super::restore::Work;
+use super::stop::StopSignal;
 use crate::kafka::{Cluster, KafkaError, Waker};
 
 /// How often the control thread looks after memory and old state.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Threads that work for so long after they were told to stop are named in the log.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// A thread that its group refuses for good is replaced, but only once within this time: two
 /// instances of one name would refuse each other for ever.
@@ -24,8 +28,8 @@ const REPLACED_AGAIN: Duration = Duration::from_secs(60);
 
 /// What reaches into the instance from outside.
 pub(super) struct Links {
-    /// Tells all threads to stop once it is set.
-    pub stop: Arc<AtomicBool>,
+    /// Tells all threads to stop.
+    pub stop: Arc<StopSignal>,
     /// Tells all threads to process nothing while it is set.
     pub paused: Arc<AtomicBool>,
     /// The stream threads, in the order in which they were started.
@@ -52,15 +56,15 @@ pub(super) enum Order {
 /// A stream thread, as others reach it.
 pub(super) struct ThreadHandle {
     name: String,
-    /// Set when this thread alone is to end.
-    removed: Arc<AtomicBool>,
+    /// Told when this thread alone is to end.
+    removed: Arc<StopSignal>,
     /// Ends its wait for records.
     pub wake: Box<dyn Fn() + Send>,
 }
 
 impl Links {
     /// Of an instance that `stop` stops and `paused` pauses.
-    pub fn new(stop: &Arc<AtomicBool>, paused: &Arc<AtomicBool>) -> Self {
+    pub fn new(stop: &Arc<StopSignal>, paused: &Arc<AtomicBool>) -> Self {
         Self {
             stop: Arc::clone(stop),
             paused: Arc::clone(paused),
@@ -108,10 +112,10 @@ impl Links {
     /// Tells the thread that was started last to end, unless it is the only one. Its name.
     fn tell_last_to_end(&self) -> Option<String> {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut staying = threads.iter().filter(|thread| !thread.removed.load(Ordering::Relaxed));
+        let mut staying = threads.iter().filter(|thread| !thread.removed.is_told());
         let (last, another) = (staying.next_back()?, staying.next_back());
         another?;
-        last.removed.store(true, Ordering::Relaxed);
+        last.removed.tell(Instant::now());
         (last.wake)();
         Some(last.name.clone())
     }
@@ -160,20 +164,42 @@ impl<C: Cluster> Control<C> {
     fn run_parts(&self) -> Result<(), RuntimeError> {
         let Some(plan) = self.instance.prepare()? else { return Ok(()) };
         let members = self.start_members()?;
+        let topics = self.start_topic_watch(&plan)?;
         let result = self.run_threads(&Arc::new(plan));
-        self.instance.stop().store(true, Ordering::Relaxed);
-        let ended = members.join().unwrap_or(Err(RuntimeError::ThreadDied("members".to_owned())));
-        result.and(ended)
+        self.instance.stop().tell(Instant::now());
+        let ended = |name: &str, thread: JoinHandle<Result<(), RuntimeError>>| {
+            thread.join().unwrap_or(Err(RuntimeError::ThreadDied(name.to_owned())))
+        };
+        // What the topics have become explains the rest.
+        ended("topics", topics).and(result).and(ended("members", members))
     }
 
     /// Starts the thread that speaks with the other instances. When it fails, the instance stops.
     fn start_members(&self) -> Result<JoinHandle<Result<(), RuntimeError>>, RuntimeError> {
         let role = self.instance.members();
+        self.start_aside("members", move || role.run())
+    }
+
+    /// Starts the thread that watches over the topics, likewise.
+    fn start_topic_watch(
+        &self,
+        plan: &Plan,
+    ) -> Result<JoinHandle<Result<(), RuntimeError>>, RuntimeError> {
+        let watch = self.instance.topic_watch(plan)?;
+        self.start_aside("topics", move || watch.run())
+    }
+
+    /// Starts a thread beside the stream threads, which stops the instance when it fails.
+    fn start_aside(
+        &self,
+        name: &str,
+        run: impl FnOnce() -> Result<(), RuntimeError> + Send + 'static,
+    ) -> Result<JoinHandle<Result<(), RuntimeError>>, RuntimeError> {
         let links = Arc::clone(&self.links);
-        spawn("members".to_owned(), move || {
-            let result = role.run();
+        spawn(name.to_owned(), move || {
+            let result = run();
             if result.is_err() {
-                links.stop.store(true, Ordering::Relaxed);
+                links.stop.tell(Instant::now());
                 links.wake_all();
             }
             result
@@ -268,6 +294,7 @@ impl<C: Cluster> Control<C> {
         let mut looked: Option<Instant> = None;
         let mut leaving: Vec<(String, Sender<String>)> = Vec::new();
         let mut replaced = HashMap::new();
+        let mut named_slow = false;
         while !threads.is_empty() {
             match self.links.next_order() {
                 // Dropped: no thread comes or goes while all of them end.
@@ -286,6 +313,12 @@ impl<C: Cluster> Control<C> {
                 None => {}
             }
             let Some(at) = threads.iter().position(|(_, thread)| thread.is_finished()) else {
+                let told = self.instance.stop().told_at();
+                if !named_slow && told.is_some_and(|told| told.elapsed() >= SLOW) {
+                    named_slow = true;
+                    let names: Vec<&str> = threads.iter().map(|(name, _)| name.as_str()).collect();
+                    tracing::warn!(threads = names.join(" "), "these threads take long to stop");
+                }
                 if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
                     looked = Some(Instant::now());
                     self.instance.clean_up();
@@ -308,7 +341,7 @@ impl<C: Cluster> Control<C> {
                     threads.push(self.start_thread(number, given)?);
                     continue;
                 }
-                self.instance.stop().store(true, Ordering::Relaxed);
+                self.instance.stop().tell(Instant::now());
                 self.links.wake_all();
                 result = result.and(Err(error));
             }

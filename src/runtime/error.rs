@@ -51,17 +51,43 @@ pub enum RuntimeError {
         /// Its name.
         topic: String,
     },
+    /// A topic is no longer the one that the instance started with.
+    #[error(
+        "topic {topic} {what} while the instance ran; what its tasks keep belongs to the topic as it was. \
+         Start again where there is no state, otherwise bring the topic back or reset the application"
+    )]
+    TopicChanged {
+        /// Its name.
+        topic: String,
+        /// What became of it.
+        what: String,
+    },
     /// Local state failed.
     #[error("state: {0}")]
     State(#[from] StateError),
     /// The metrics registry refused a name.
     #[error("{0}")]
     Metrics(#[from] crate::metrics::MetricsError),
-    /// Code of a node panicked.
+    /// Code of a node panicked, and the processing handler does not want it passed over, or it was on
+    /// no record.
     #[error(
-        "task {task} panicked on {place}: {message}; the record stays unprocessed, fix the code and restart"
+        "task {task} panicked on {place}: {message}; the record stays unprocessed, fix the code and restart, \
+         or pass it over with processing.exception.handler = \"continue\""
     )]
     Panic {
+        /// The task.
+        task: TaskId,
+        /// Topic, partition and offset of the record.
+        place: String,
+        /// What the panic said.
+        message: String,
+    },
+    /// Code of a node panicked on a record, for the first time.
+    #[error(
+        "task {task} panicked on {place}: {message}; what is uncommitted is done again, and the processing \
+         handler decides about the record"
+    )]
+    PanicOnRecord {
         /// The task.
         task: TaskId,
         /// Topic, partition and offset of the record.
@@ -137,6 +163,15 @@ pub enum RuntimeError {
          give each its own instance.id or state.dir"
     )]
     DuplicateInstance,
+    /// It was told to stop, and some of its threads work on.
+    #[error(
+        "the instance did not stop within {seconds} s and is left as it is; the log names the threads that \
+         still work. What they had not committed is aborted and processed again at the next start"
+    )]
+    StillStopping {
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// A thread of the instance ended unexpectedly.
     #[error("thread {0} ended unexpectedly")]
     ThreadDied(String),
@@ -160,7 +195,7 @@ impl RuntimeError {
         match self {
             Self::Kafka(error) | Self::Delivery { error, .. } => of_kafka(error),
             Self::Task { error, .. } | Self::Topology(error) => of_topology(error),
-            Self::IdentityChanged => Reaction::Rollback,
+            Self::IdentityChanged | Self::PanicOnRecord { .. } => Reaction::Rollback,
             Self::State(error) if error.is_retriable() => Reaction::Rollback,
             Self::State(_)
             | Self::Metrics(_)
@@ -168,12 +203,14 @@ impl RuntimeError {
             | Self::InternalTopic { .. }
             | Self::MissingOutput { .. }
             | Self::Topics(_)
+            | Self::TopicChanged { .. }
             | Self::Panic { .. }
             | Self::InputOutOfRange { .. }
             | Self::ChangelogOutOfRange { .. }
             | Self::OffsetsReset { .. }
             | Self::Consumer(_)
             | Self::DuplicateInstance
+            | Self::StillStopping { .. }
             | Self::ThreadDied(_) => Reaction::Stop,
         }
     }
@@ -188,10 +225,11 @@ impl RuntimeError {
             Self::Partitions(_)
             | Self::InternalTopic { .. }
             | Self::MissingOutput { .. }
+            | Self::TopicChanged { .. }
             | Self::Topics(_) => "topics",
             Self::State(_) => "state",
             Self::Metrics(_) => "metrics",
-            Self::Panic { .. } => "panic",
+            Self::Panic { .. } | Self::PanicOnRecord { .. } => "panic",
             Self::Delivery { .. } => "delivery",
             Self::IdentityChanged => "identity",
             Self::InputOutOfRange { .. } => "out_of_range",
@@ -199,7 +237,7 @@ impl RuntimeError {
             Self::OffsetsReset { .. } => "offsets_reset",
             Self::Consumer(_) => "consumer",
             Self::DuplicateInstance => "duplicate_instance",
-            Self::ThreadDied(_) => "thread",
+            Self::StillStopping { .. } | Self::ThreadDied(_) => "thread",
         }
     }
 }

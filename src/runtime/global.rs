@@ -3,7 +3,6 @@
 //! They are read to their ends before the first task runs, and kept up by a thread of their own
 //! after that. Tasks look them up under a lock that is held for one look-up or one batch.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use tidemill_topology::time::Timestamp;
 use super::error::RuntimeError;
 use super::query::ReadableStores;
 use super::query::readable::Asker;
+use super::stop::StopSignal;
 use crate::clock::Clock;
 use crate::kafka::{
     Admin, Consumer, ErrorClass, Event, Isolation, KafkaError, Message, Offset, OffsetSpec,
@@ -105,7 +105,7 @@ impl<C: Consumer> GlobalUpdater<C> {
         handlers: &Arc<Handlers>,
         memory: &StateMemory,
         clock: Clock,
-        stop: &AtomicBool,
+        stop: &StopSignal,
     ) -> Result<Option<Self>, RuntimeError> {
         let (mut parts, mut readers, mut starts) = (Vec::new(), Vec::new(), Vec::new());
         for subtopology in topology.global_subtopologies() {
@@ -156,7 +156,7 @@ impl<C: Consumer> GlobalUpdater<C> {
                 .init(&mut GlobalHost { stores: &mut part.stores(), clock: &updater.clock })?;
         }
         while !updater.is_caught_up() {
-            if stop.load(Ordering::Relaxed) {
+            if stop.is_told() {
                 return Ok(None);
             }
             updater.turn()?;
@@ -183,8 +183,8 @@ impl<C: Consumer> GlobalUpdater<C> {
     ///
     /// # Errors
     /// When a record cannot be applied.
-    pub fn run(mut self, stop: &AtomicBool) -> Result<(), RuntimeError> {
-        while !stop.load(Ordering::Relaxed) {
+    pub fn run(mut self, stop: &StopSignal) -> Result<(), RuntimeError> {
+        while !stop.is_told() {
             self.turn()?;
         }
         Ok(())

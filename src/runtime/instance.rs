@@ -22,9 +22,12 @@ use super::opening::Opening;
 use super::plan::Plan;
 use super::query::readable::Asker;
 use super::restore::{Purpose, StateUpdater, Work};
+use super::restore_listener::Hooks;
 use super::standby::{Predecessors, StandbySettings, StandbyUpdater, wait_until_warm};
+use super::stop::StopSignal;
 use super::stream_thread::{StreamThread, ThreadConfig, ThreadLinks};
 use super::streams::optimized;
+use super::topic_watch::TopicWatch;
 use crate::clock::Clock;
 use crate::config::{AutoOffsetReset, Config, InputOutOfRange, ProcessingGuarantee};
 use crate::kafka::{
@@ -49,7 +52,7 @@ pub struct Instance<C> {
     opening: Opening,
     shared: Arc<Shared>,
     held: HeldBudget,
-    stop: Arc<AtomicBool>,
+    stop: Arc<StopSignal>,
     paused: Arc<AtomicBool>,
     is_joining: Arc<AtomicBool>,
 }
@@ -63,8 +66,8 @@ pub struct Worker<C: Cluster> {
     pub thread: StreamThread<C>,
     /// Its updater, which ends when the thread is dropped.
     pub updater: StateUpdater<C>,
-    /// Ends this thread alone once it is set; wake the thread after setting it.
-    pub removed: Arc<AtomicBool>,
+    /// Ends this thread alone once it is told; wake the thread after that.
+    pub removed: Arc<StopSignal>,
     /// Ends the thread's wait for records.
     pub waker: <C::Consumer as Consumer>::Waker,
 }
@@ -88,8 +91,9 @@ impl<C: Cluster> Instance<C> {
         cluster: C,
         topology: Topology,
         config: &Config,
-        handlers: Handlers,
+        hooks: impl Into<Hooks>,
     ) -> Result<Self, RuntimeError> {
+        let Hooks { handlers, restores } = hooks.into();
         let topology = optimized(topology, config)?;
         let directory = StateDirectory::open(&config.state.dir, &config.application_id)?;
         let instance_id =
@@ -97,6 +101,9 @@ impl<C: Cluster> Instance<C> {
         let clock = cluster.clock();
         let shared =
             Shared::new(&config.application_id, &instance_id, topology.clone(), clock.wall())?;
+        if let Some(listener) = restores {
+            shared.listen_to_restores(listener);
+        }
         shared.set_phase(Phase::Starting("the topics are not checked yet".to_owned()));
         if let Some(host) = &config.http.advertised {
             shared.advertise(host);
@@ -138,9 +145,9 @@ impl<C: Cluster> Instance<C> {
         &self.shared
     }
 
-    /// Tells all its parts to stop once it is set.
+    /// Tells all its parts to stop.
     #[must_use]
-    pub fn stop(&self) -> &Arc<AtomicBool> {
+    pub fn stop(&self) -> &Arc<StopSignal> {
         &self.stop
     }
 
@@ -153,7 +160,7 @@ impl<C: Cluster> Instance<C> {
     /// Whether it was told to stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.is_told()
     }
 
     /// Waits for the cluster, and checks and makes the topics. `None` when told to stop meanwhile.
@@ -190,6 +197,15 @@ impl<C: Cluster> Instance<C> {
 
     fn replication(&self) -> Option<i32> {
         Some(self.config.kafka.replication_factor).filter(|factor| *factor > 0)
+    }
+
+    /// Watches over the topics of a plan. It wants a thread of its own.
+    ///
+    /// # Errors
+    /// When a client cannot be opened.
+    pub(super) fn topic_watch(&self, plan: &Plan) -> Result<TopicWatch<C::Admin>, RuntimeError> {
+        let (admin, stop) = (self.cluster.admin()?, Arc::clone(&self.stop));
+        Ok(TopicWatch::new(admin, self.clock.clone(), stop, plan))
     }
 
     /// Reads the global tables to their ends; `None` when there are none, or told to stop
@@ -326,14 +342,25 @@ impl<C: Cluster> Instance<C> {
     /// count on it already, as on a member that comes back.
     ///
     /// # Errors
-    /// When the group cannot be asked.
+    /// When the group refuses to be asked. A coordinator that does not answer is waited for.
     pub fn warms_up(&self) -> Result<bool, RuntimeError> {
         let state = &self.config.state;
         if !state.join_when_warm || state.standby_replicas == 0 {
             return Ok(false);
         }
         let group = &self.config.application_id;
-        let members = self.cluster.admin()?.group_members(group, GROUP_TIMEOUT)?;
+        let admin = self.cluster.admin()?;
+        let members = loop {
+            match admin.group_members(group, GROUP_TIMEOUT) {
+                Ok(members) => break members,
+                Err(_) if self.is_stopping() => return Ok(false),
+                Err(error) if error.class().is_retriable() => {
+                    tracing::warn!(%error, "the group cannot be asked for its members; trying on");
+                    self.clock.sleep(RETRY);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
         let own = |number| Some(self.thread_name(number));
         let mut threads = (0..self.config.runtime.threads).map(own);
         let warms_up =
@@ -392,7 +419,7 @@ impl<C: Cluster> Instance<C> {
         };
         let (work, work_in) = channel();
         let (done_out, done) = channel();
-        let removed = Arc::new(AtomicBool::new(false));
+        let removed = Arc::new(StopSignal::default());
         let waker = consumer.waker();
         let (wake, wake_to_show) = (waker.clone(), waker.clone());
         let asker = Asker::new(move || wake_to_show.wake());
@@ -442,6 +469,7 @@ impl<C: Cluster> Instance<C> {
             buffered_records: config.runtime.buffered_records_per_partition,
             max_task_idle: config.runtime.max_task_idle,
             write_set_max_bytes: size(config.runtime.write_set_max_bytes),
+            purge_interval: config.runtime.purge_interval,
             transaction_max_bytes: TRANSACTION_MAX_BYTES,
             // A generated id is for recovery after a crash; only one that was configured promises
             // that the same member comes back.

@@ -8,7 +8,7 @@ use tidemill_topology::graph::{NodeKind, Topology};
 use tidemill_topology::node::SinkTopic;
 
 use super::error::RuntimeError;
-use super::plan::{Plan, WantedTopic, wanted_topics};
+use super::plan::{FOREVER, Plan, RETENTION, WantedTopic, wanted_topics};
 use crate::clock::Clock;
 use crate::kafka::{Admin, ErrorClass, KafkaError, NewTopic, TopicInfo};
 
@@ -171,7 +171,8 @@ fn await_topics<A: Admin>(
         .into())
 }
 
-/// A changelog whose cleanup policy deletes by age would lose state.
+/// A changelog whose cleanup policy deletes by age would lose state; a windowed one whose age is
+/// bounded may.
 fn check_policy<A: Admin>(admin: &A, topic: &WantedTopic) -> Result<(), RuntimeError> {
     let Some(expected) = topic.config.get("cleanup.policy") else { return Ok(()) };
     let config: BTreeMap<String, String> = match admin.topic_config(&topic.topic, TIMEOUT) {
@@ -189,6 +190,16 @@ fn check_policy<A: Admin>(admin: &A, topic: &WantedTopic) -> Result<(), RuntimeE
         parts.sort_unstable();
         parts
     };
+    if topic.config.get(RETENTION).is_some_and(|wanted| wanted == FOREVER)
+        && let Some(found) = config.get(RETENTION).filter(|found| *found != FOREVER)
+    {
+        tracing::warn!(
+            topic = topic.topic,
+            retention_ms = found,
+            "the brokers delete records of this topic by their age; state of old events would be lost \
+             to the next restore: set retention.ms to -1 with kafka-configs.sh --alter"
+        );
+    }
     match config.get("cleanup.policy") {
         Some(actual) if parts(actual) != parts(expected) => Err(RuntimeError::InternalTopic {
             topic: topic.topic.clone(),

@@ -1,9 +1,9 @@
 //! The runtime: a topology at work on a Kafka cluster.
 //!
-//! Read in this order: [`streams`] and [`instance`] (an instance and its parts), [`plan`] and
+//! Read in this order: [`streams`], [`instance`] and [`stop`] (an instance, its parts and its end), [`plan`] and
 //! [`internal_topics`] (a topology on a cluster), [`stream_thread`] (the loop, the commit and
 //! rebalance protocols), [`active_task`], [`idle`], [`held_budget`] and [`collector`] (a record's
-//! way), [`restore`] (the restore protocol), [`error`] (what answers what), [`membership`] (what instances know of
+//! way), [`restore`] and [`restore_listener`] (the restore protocol), [`error`] (what answers what), [`membership`] (what instances know of
 //! each other), [`standby`] (copies of others' state), [`observe`] and [`query`] (what others see).
 
 pub mod active_task;
@@ -22,10 +22,14 @@ pub mod opening;
 pub mod plan;
 pub mod query;
 pub mod restore;
+pub mod restore_listener;
 pub mod standby;
+pub mod stop;
 pub mod stream_thread;
 pub mod streams;
+mod topic_watch;
 
 pub use error::{Reaction, RuntimeError};
 pub use membership::Member;
+pub use restore_listener::{Hooks, RestoreListener, RestoringStore};
 pub use streams::{Streams, StreamsHandle, handlers, optimized};

@@ -1,7 +1,7 @@
 //! What an instance shows of itself: threads publish, HTTP and the command line read.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tidemill_topology::graph::{TaskId, Topology};
 use tidemill_topology::time::Timestamp;
@@ -11,7 +11,8 @@ use super::membership::{HeldTask, MembersView, StandbyCopy};
 use super::query::ReadableStores;
 use super::query::json::{self, JsonStore};
 use super::query::metadata::metadata;
-use crate::metrics::{ClientMetrics, Format, Metrics, StoreMetrics};
+use super::restore_listener::RestoreListener;
+use crate::metrics::{ClientMetrics, Format, Metrics, StandbyMetrics, StoreMetrics};
 use crate::status::{
     InstanceState, InstanceStatus, Introspect, Query, QueryError, RestoreStatus, StandbyStatus,
     StorePart, StoreQuestion, TaskState, TaskStatus, TopologyFormat, Totals,
@@ -27,6 +28,7 @@ pub struct Shared {
     pub metrics: Metrics,
     /// What is known of all instances.
     pub members: Arc<MembersView>,
+    restore_listener: OnceLock<Arc<dyn RestoreListener>>,
     seen: Mutex<Seen>,
 }
 
@@ -35,6 +37,8 @@ struct Seen {
     phase: Phase,
     host: Option<String>,
     standbys: BTreeMap<TaskId, StandbyCopy>,
+    /// The series of the copies.
+    standby_metrics: BTreeMap<TaskId, StandbyMetrics>,
     threads: BTreeMap<String, ThreadView>,
     restores: HashMap<(TaskId, String), RestoreStatus>,
     stores: HashMap<(TaskId, String), Arc<StoreMetrics>>,
@@ -87,6 +91,7 @@ impl Shared {
             stores: Arc::new(ReadableStores::new(topology, Arc::clone(&members))),
             metrics,
             members,
+            restore_listener: OnceLock::new(),
             seen: Mutex::default(),
         }))
     }
@@ -95,6 +100,16 @@ impl Shared {
     #[must_use]
     pub fn stores(&self) -> &Arc<ReadableStores> {
         &self.stores
+    }
+
+    /// Who is told of restores, if anyone.
+    pub fn restore_listener(&self) -> Option<&dyn RestoreListener> {
+        self.restore_listener.get().map(|listener| &**listener)
+    }
+
+    /// Tells a listener of restores; the first counts.
+    pub fn listen_to_restores(&self, listener: Arc<dyn RestoreListener>) {
+        self.restore_listener.get_or_init(|| listener);
     }
 
     /// The instance's own series.
@@ -146,7 +161,14 @@ impl Shared {
 
     /// See [`standbys`](Self::standbys).
     pub fn set_standbys(&self, standbys: BTreeMap<TaskId, StandbyCopy>) {
-        self.seen().standbys = standbys;
+        let mut seen = self.seen();
+        seen.standby_metrics.retain(|task, _| standbys.contains_key(task));
+        for (task, copy) in &standbys {
+            let series = seen.standby_metrics.entry(*task);
+            let series = series.or_insert_with(|| self.metrics.standby(&task.to_string()));
+            series.set_lag(u64::try_from(copy.lag).unwrap_or(0));
+        }
+        seen.standbys = standbys;
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -274,12 +296,9 @@ impl Introspect for Shared {
         }
     }
 
-    fn metrics(&self, accept: &str) -> Result<(&'static str, String), String> {
+    fn metrics(&self, accept: &str) -> (&'static str, String) {
         let format = Format::accepted(accept);
-        self.metrics
-            .encode(format)
-            .map(|text| (format.content_type(), text))
-            .map_err(|error| error.to_string())
+        (format.content_type(), self.metrics.encode(format))
     }
 
     fn topology(&self, format: TopologyFormat) -> String {
@@ -292,15 +311,14 @@ impl Introspect for Shared {
     }
 
     fn holders(&self, question: &StoreQuestion) -> Result<Vec<StorePart>, QueryError> {
-        JsonStore::new(&self.stores, &question.store)?.holders(question)
+        JsonStore::asked(&self.stores, question)?.holders(question)
     }
 
     fn query(&self, query: &Query) -> Result<serde_json::Value, QueryError> {
         match query {
             Query::Stores => json::list(&self.stores),
-            Query::Store(question) => {
-                JsonStore::new(&self.stores, &question.store)?.answer(question)
-            }
+            Query::Store(question) => JsonStore::asked(&self.stores, question)?.answer(question),
+            Query::Count(question) => JsonStore::asked(&self.stores, question)?.count(question),
             Query::Metadata => metadata(&self.stores),
             Query::Book { .. } => Err(QueryError::Unsupported("books")),
         }

@@ -7,12 +7,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tidemill_topology::graph::{InternalTopicKind, SubtopologyId, TaskId, Topology};
+use tidemill_topology::graph::{InternalTopicKind, Subtopology, SubtopologyId, TaskId, Topology};
 use tidemill_topology::node::SinkTopic;
 use tidemill_topology::store::StoreSpec;
 
 use super::error::RuntimeError;
 use crate::kafka::{TopicInfo, TopicPartition};
+
+/// How old, in ms of the broker's clock, the records of a topic become.
+pub(super) const RETENTION: &str = "retention.ms";
+/// Brokers delete by a record's timestamp, which is its event's: where events of long ago are
+/// processed, state that still lives would be deleted from windowed changelogs, and missed by the
+/// next restore. Tasks purge them instead, as their windows expire.
+pub(super) const FOREVER: &str = "-1";
 
 /// A topology on a cluster.
 #[derive(Debug)]
@@ -56,6 +63,9 @@ pub struct ChangelogPlan {
     pub id: Option<[u8; 16]>,
     /// Whether it is an input topic, read as the store's log.
     pub is_input: bool,
+    /// Of a windowed store: how far behind the store's time, in ms, its records are not needed any
+    /// more.
+    pub gone_after_ms: Option<i64>,
 }
 
 /// An internal topic as it must be on the cluster.
@@ -93,7 +103,14 @@ pub fn wanted_topics(
     let mut wanted = Vec::new();
     for subtopology in topology.subtopologies() {
         let tasks = topology.task_count(subtopology, counts);
-        for internal in topology.internal_topics(subtopology) {
+        let kept_by_age = kept_by_age(topology, subtopology);
+        for mut internal in topology.internal_topics(subtopology) {
+            if internal.kind == InternalTopicKind::Changelog
+                && internal.config.contains_key(RETENTION)
+                && !kept_by_age.contains(&internal.name)
+            {
+                internal.config.insert(RETENTION.to_owned(), FOREVER.to_owned());
+            }
             let partitions = match internal.kind {
                 InternalTopicKind::Repartition => {
                     counts.get(&internal.name).copied().unwrap_or(tasks)
@@ -109,6 +126,13 @@ pub fn wanted_topics(
         }
     }
     Ok(wanted)
+}
+
+/// The changelogs whose settings, in the topology, say themselves how old their records become.
+fn kept_by_age(topology: &Topology, subtopology: &Subtopology) -> Vec<Arc<str>> {
+    let stores = topology.stores(subtopology).into_iter();
+    let by_age = stores.filter(|store| store.changelog_config.contains_key(RETENTION));
+    by_age.map(|store| Topology::changelog(&store).name).collect()
 }
 
 impl Plan {
@@ -139,7 +163,12 @@ impl Plan {
                     let topic = full_name(application_id, &Topology::changelog(store));
                     let id =
                         describe.get(&topic).and_then(|info| info.id).map(|id| id.0.to_be_bytes());
-                    ChangelogPlan { topic, id, is_input: store.changelog_source.is_some() }
+                    ChangelogPlan {
+                        topic,
+                        id,
+                        is_input: store.changelog_source.is_some(),
+                        gone_after_ms: store.kind.gone_after_ms(),
+                    }
                 })
             });
             let changelogs = changelogs.collect();

@@ -18,7 +18,9 @@
 //! here and after it got it back. Other tasks keep running meanwhile.
 
 mod copies;
+mod listening;
 mod misfit;
+mod purge;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use tidemill_state::{Position, TaskStores};
 use tidemill_topology::graph::TaskId;
 use tidemill_topology::store::StoreIndex;
 use tidemill_topology::store::spec::ChangelogEntry;
+use tidemill_topology::time::Timestamp;
 
 use super::error::RuntimeError;
 use super::observe::Shared;
@@ -36,8 +39,8 @@ use super::opening::{OpenStores, Opening};
 use super::plan::Plan;
 use crate::clock::Clock;
 use crate::kafka::{
-    Admin, Cluster, Consumer, Event, Isolation, KafkaError, Message, Offset, OffsetSpec, Received,
-    Slot, StartAt, TopicPartition,
+    Cluster, Consumer, Event, Isolation, KafkaError, Message, Offset, OffsetSpec, Received, Slot,
+    StartAt, TopicPartition,
 };
 use crate::metrics::StoreMetrics;
 use crate::status::RestoreStatus;
@@ -70,6 +73,8 @@ pub enum Work {
     Cancel(TaskId),
     /// Delete the records below these offsets.
     Purge(Vec<(TopicPartition, Offset)>),
+    /// Delete what lies before the first record that is as young as this.
+    PurgeOlder(Vec<(TopicPartition, Timestamp)>),
     /// Hand over the copy of a task's stores, open as they are, for the task runs here now; `None`
     /// where there is no copy.
     TakeCopy {
@@ -139,6 +144,7 @@ struct Log {
     partition: TopicPartition,
     id: Option<[u8; 16]>,
     is_input: bool,
+    is_windowed: bool,
     slot: Slot,
     position: Offset,
     target: Offset,
@@ -256,6 +262,7 @@ impl<C: Cluster> StateUpdater<C> {
                     self.cancel(task);
                 }
                 Ok(Work::Purge(below)) => self.purge(&below),
+                Ok(Work::PurgeOlder(than)) => self.purge_older(&than),
                 Ok(Work::TakeCopy { task, answer }) => {
                     // Whoever asked takes it, or has ended.
                     let _ = answer.send(self.end_copy(task));
@@ -315,12 +322,21 @@ impl<C: Cluster> StateUpdater<C> {
                 return;
             }
         };
-        let mut starts = Vec::new();
+        let (mut starts, known) = (Vec::new(), self.jobs.len());
         for (task, mut stores) in opened {
             match self.logs(task, &mut stores.stores, &ends, &mut starts) {
                 Ok((open, reached)) => {
                     let started = self.clock.now();
-                    self.jobs.push(Job { task, stores, open, reached, restored: 0, started });
+                    let job = Job { task, stores, open, reached, restored: 0, started };
+                    if !self.keeps_copies {
+                        let lag = u64::try_from(job.lag()).unwrap_or(0);
+                        self.shared.stores().set_copy_lag(task, lag);
+                        // Also of a restore that stands still from its first record on.
+                        for log in &job.open {
+                            log.progress(task, Duration::ZERO, &self.shared);
+                        }
+                    }
+                    self.jobs.push(job);
                 }
                 Err(error) => self.not_begun(task, Some(stores), error),
             }
@@ -336,7 +352,9 @@ impl<C: Cluster> StateUpdater<C> {
             for Job { task, stores, .. } in failed {
                 self.not_begun(task, Some(stores), error.clone().into());
             }
+            return;
         }
+        self.tell_started(known);
     }
 
     fn not_begun(&mut self, task: TaskId, stores: Option<OpenStores>, error: RuntimeError) {
@@ -400,7 +418,7 @@ impl<C: Cluster> StateUpdater<C> {
             let name = &subtopology.stores[at].name;
             let start = match stores.position(index) {
                 Some(position) => match misfit::of(&position, changelog, first, last, now_ms) {
-                    None => Offset(position.offset),
+                    None => first.max(Offset(position.offset)),
                     Some(reason)
                         if misfit::ends_the_instance(reason, self.opening.out_of_range) =>
                     {
@@ -438,6 +456,7 @@ impl<C: Cluster> StateUpdater<C> {
                 partition,
                 id: changelog.id,
                 is_input: changelog.is_input,
+                is_windowed: changelog.gone_after_ms.is_some(),
                 position: start,
                 target,
                 restored: 0,
@@ -478,15 +497,25 @@ impl<C: Cluster> StateUpdater<C> {
         if self.keeps_copies {
             self.move_targets();
         }
+        let listener = self.shared.restore_listener().filter(|_| !self.keeps_copies);
         let mut failed = Vec::new();
         for job in &mut self.jobs {
             for log in &mut job.open {
                 let batch = by_slot.remove(&log.slot).unwrap_or_default();
+                let before = log.position;
                 match put(log, &batch, &self.consumer, &mut job.stores.stores, &self.clock) {
-                    Ok(0) => {}
+                    // The last of a changelog may be markers alone.
+                    Ok(_) if log.position == before => {}
                     Ok(count) => {
                         job.restored += count;
-                        log.progress(job.task, self.clock.elapsed(job.started), &self.shared);
+                        if !self.keeps_copies {
+                            log.progress(job.task, self.clock.elapsed(job.started), &self.shared);
+                        }
+                        if count > 0
+                            && let Some(listener) = listener
+                        {
+                            listener.progressed(log.seen(job.task), count);
+                        }
                     }
                     Err(error) => failed.push((job.task, error)),
                 }
@@ -505,33 +534,8 @@ impl<C: Cluster> StateUpdater<C> {
 
     fn handle(&mut self, event: Event) {
         match event {
-            // Retention moved the start of the log past the position while it was read.
-            Event::OutOfRange { partition, error } | Event::Truncated { partition, error } => {
-                let holds = |job: &Job| job.open.iter().any(|log| log.partition == partition);
-                let Some(at) = self.jobs.iter().position(holds) else { return };
-                let mut job = self.jobs.swap_remove(at);
-                self.unassign(&job);
-                if misfit::ends_the_instance(misfit::GONE, self.opening.out_of_range)
-                    && let Some(log) = job.open.iter().find(|log| log.partition == partition)
-                {
-                    let (task, store, position) = (job.task, log.name.clone(), log.position.0);
-                    let reason = misfit::GONE;
-                    let error = RuntimeError::ChangelogOutOfRange { task, store, position, reason };
-                    self.answer(Done::Failed { task, error });
-                    return;
-                }
-                tracing::warn!(%partition, %error, "changelog position is gone; the store is rebuilt");
-                let mut wiped = Ok(());
-                for log in job.open.iter().filter(|log| log.partition == partition) {
-                    self.shared.client().store_rebuilt(&log.name, misfit::GONE);
-                    wiped = job.stores.stores.wipe(log.index);
-                }
-                let task = job.task;
-                match wiped {
-                    Ok(()) => self.begin(vec![(task, Some(job.stores))]),
-                    Err(error) => self.answer(Done::Failed { task, error: error.into() }),
-                }
-            }
+            Event::OutOfRange { partition, error } => self.position_gone(&partition, &error, true),
+            Event::Truncated { partition, error } => self.position_gone(&partition, &error, false),
             Event::AllBrokersDown(error) => tracing::warn!(%error, "restore waits for the brokers"),
             Event::Error { partition, error } => {
                 tracing::warn!(?partition, %error, "restore consumer");
@@ -542,6 +546,35 @@ impl<C: Cluster> StateUpdater<C> {
             | Event::Lost(_)
             | Event::MaxPollExceeded(_) => {}
         }
+    }
+
+    /// The log no longer has what was to be read next: its start moved past it meanwhile, or its end
+    /// was taken back.
+    fn position_gone(&mut self, partition: &TopicPartition, error: &KafkaError, is_old: bool) {
+        let holds = |job: &Job| job.open.iter().any(|log| log.partition == *partition);
+        let Some(at) = self.jobs.iter().position(holds) else { return };
+        let Job { task, mut stores, open, .. } = self.jobs.swap_remove(at);
+        self.unassign(task, &open);
+        for log in open.iter().filter(|log| log.partition == *partition) {
+            if is_old && log.is_windowed {
+                // Its owner purged what has expired. Where it stands is looked at anew.
+                continue;
+            }
+            if misfit::ends_the_instance(misfit::GONE, self.opening.out_of_range) {
+                let (store, position) = (log.name.clone(), log.position.0);
+                let reason = misfit::GONE;
+                let error = RuntimeError::ChangelogOutOfRange { task, store, position, reason };
+                self.answer(Done::Failed { task, error });
+                return;
+            }
+            tracing::warn!(%partition, %error, "changelog position is gone; the store is rebuilt");
+            self.shared.client().store_rebuilt(&log.name, misfit::GONE);
+            if let Err(error) = stores.stores.wipe(log.index) {
+                self.answer(Done::Failed { task, error: error.into() });
+                return;
+            }
+        }
+        self.begin(vec![(task, Some(stores))]);
     }
 
     fn finish(&mut self) {
@@ -555,6 +588,7 @@ impl<C: Cluster> StateUpdater<C> {
             let task = job.task;
             let (restored, elapsed) = (job.restored, self.clock.elapsed(job.started));
             let is_done = job.open.is_empty();
+            self.tell_ended(task, &reached);
             if !reached.is_empty() {
                 let partitions: Vec<TopicPartition> =
                     reached.iter().map(|log| log.partition.clone()).collect();
@@ -572,9 +606,10 @@ impl<C: Cluster> StateUpdater<C> {
         }
     }
 
-    fn unassign(&mut self, job: &Job) {
+    fn unassign(&mut self, task: TaskId, logs: &[Log]) {
+        self.tell_suspended(task, logs);
         let partitions: Vec<TopicPartition> =
-            job.open.iter().map(|log| log.partition.clone()).collect();
+            logs.iter().map(|log| log.partition.clone()).collect();
         if !partitions.is_empty()
             && let Err(error) = self.consumer.incremental_unassign(&partitions)
         {
@@ -585,7 +620,7 @@ impl<C: Cluster> StateUpdater<C> {
     fn drop_job(&mut self, task: TaskId) {
         if let Some(at) = self.jobs.iter().position(|job| job.task == task) {
             let job = self.jobs.swap_remove(at);
-            self.unassign(&job);
+            self.unassign(job.task, &job.open);
         }
     }
 
@@ -593,13 +628,6 @@ impl<C: Cluster> StateUpdater<C> {
         self.drop_job(task);
         self.waiting.retain(|(waiting, ..)| *waiting != task);
         self.answer(Done::Cancelled { task });
-    }
-
-    fn purge(&self, below: &[(TopicPartition, Offset)]) {
-        // Purging frees disk on the brokers and is tried again with the next round.
-        if let Err(error) = self.admin.delete_records(below, TIMEOUT) {
-            tracing::debug!(%error, "purge of repartition topics");
-        }
     }
 }
 
@@ -618,8 +646,9 @@ impl Log {
         let remaining = u64::try_from(self.target.0 - self.position.0).unwrap_or(0);
         let status = RestoreStatus::new(self.restored, remaining, elapsed.as_secs_f64());
         self.metrics.set_restore_remaining(remaining);
-        // A rate is a whole number of records, far below 2^53.
-        self.metrics.set_restore_rate(status.records_per_second as u64);
+        // A rate is a whole number of records, far below 2^53; none is left when it is done.
+        let rate = if remaining == 0 { 0 } else { status.records_per_second as u64 };
+        self.metrics.set_restore_rate(rate);
         shared.set_restore(task, &self.name, status);
     }
 }

@@ -16,12 +16,13 @@ mod commit;
 mod meters;
 mod pause;
 mod publish;
+mod purge;
 mod rebalance;
 mod stalls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -42,12 +43,14 @@ use super::observe::Shared;
 use super::plan::Plan;
 use super::query::readable::Asker;
 use super::restore::{Done, Work};
+use super::stop::{FINISHING, LEAVING, StopSignal, call_limit};
 use crate::clock::Clock;
 use crate::config::ProcessingGuarantee;
 use crate::kafka::{Cluster, Consumer, Event, GroupMetadata, Producer, ProducerSettings, Received};
 use crate::metrics::{LocalThread, ThreadMetrics};
 use crate::status::TaskState;
 use meters::Meters;
+use purge::Purges;
 use stalls::StallWatch;
 
 /// How long a call of the commit may wait before its outcome counts as unknown and it is repeated.
@@ -60,8 +63,6 @@ const OFFSETS_WAIT: Duration = Duration::from_millis(200);
 const PUBLISH: Duration = Duration::from_millis(200);
 /// Publishing may take one part in so many of the time.
 const PUBLISH_SHARE: u32 = 50;
-/// How often consumed repartition records are deleted.
-const PURGE: Duration = Duration::from_secs(30);
 /// Longest wait of a poll with nothing to do.
 const IDLE: Duration = Duration::from_millis(100);
 /// How long a poll waits while all tasks with records wait for other inputs.
@@ -84,6 +85,8 @@ pub struct ThreadConfig {
     pub buffered_records: usize,
     /// How long a task waits for the other inputs after they seem drained; `None` never waits.
     pub max_task_idle: Option<Duration>,
+    /// How often internal topics are purged.
+    pub purge_interval: Duration,
     /// Uncommitted bytes of state after which it commits early.
     pub write_set_max_bytes: usize,
     /// Sent bytes of a transaction after which it commits early.
@@ -109,17 +112,36 @@ pub struct ThreadLinks {
     /// Its part of what caching stores may hold back.
     pub held: HeldShare,
     /// Set when the instance is told to stop.
-    pub stop: Arc<AtomicBool>,
+    pub stop: Arc<StopSignal>,
     /// Set while the instance processes nothing.
     pub paused: Arc<AtomicBool>,
     /// Set when this thread alone is to end, and others are to have its tasks.
-    pub removed: Arc<AtomicBool>,
+    pub removed: Arc<StopSignal>,
 }
 
 impl ThreadLinks {
     /// Whether the thread is to end.
     fn must_end(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || self.removed.load(Ordering::Relaxed)
+        self.stop.is_told() || self.removed.is_told()
+    }
+
+    /// When it was told to end.
+    fn told_at(&self) -> Option<Instant> {
+        self.removed.told_at().into_iter().chain(self.stop.told_at()).min()
+    }
+
+    /// How long one more call may wait: not long when told to end, as what is not committed is
+    /// aborted and done again at the next start.
+    fn call_limit(&self, clock: &Clock) -> Duration {
+        call_limit(self.told_at(), clock.now(), FINISHING, CALL)
+    }
+
+    /// Whether a call is worth repeating that was first made at `started`.
+    fn has_time_for_more(&self, started: Instant, clock: &Clock) -> bool {
+        match self.told_at() {
+            None => clock.elapsed(started) < PATIENCE,
+            Some(told) => clock.elapsed(told) < FINISHING,
+        }
     }
 }
 
@@ -174,7 +196,7 @@ pub struct StreamThread<C: Cluster> {
     last_commit: Instant,
     last_publish: Instant,
     publish_interval: Duration,
-    last_purge: Instant,
+    purges: Purges,
     last_fenced: Option<Instant>,
     stalls: StallWatch,
     metrics: ThreadMetrics,
@@ -243,7 +265,7 @@ impl<C: Cluster> StreamThread<C> {
             last_commit: now,
             last_publish: now,
             publish_interval: PUBLISH,
-            last_purge: now,
+            purges: Purges::new(now),
             last_fenced: None,
             stalls: StallWatch::new(now),
             metrics,
@@ -517,7 +539,8 @@ impl<C: Cluster> StreamThread<C> {
     /// Gives everything up without committing.
     fn abandon(&mut self) {
         if self.in_transaction {
-            if let Err(error) = self.collector.producer().abort(CALL) {
+            let limit = self.links.call_limit(&self.clock);
+            if let Err(error) = self.collector.producer().abort(limit) {
                 tracing::warn!(thread = self.config.name, %error, "abort");
             }
             self.in_transaction = false;
@@ -540,10 +563,10 @@ impl<C: Cluster> StreamThread<C> {
 
     fn leave(mut self) {
         self.publish();
-        let limit = Duration::from_secs(5);
-        let Self { consumer, config, links, .. } = self;
+        let Self { consumer, config, links, clock, .. } = self;
+        let limit = call_limit(links.told_at(), clock.now(), FINISHING + LEAVING, LEAVING);
         // A thread that was removed does not come back, whatever its instance promises.
-        let leaves = config.leave_group || links.removed.load(Ordering::Relaxed);
+        let leaves = config.leave_group || links.removed.is_told();
         let closed = consumer.close(limit, leaves);
         if let Err(error) = closed {
             tracing::warn!(thread = config.name, %error, "closing the consumer");

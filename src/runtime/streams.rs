@@ -17,9 +17,14 @@ use super::instance::Instance;
 use super::membership::Member;
 use super::observe::{Phase, Shared};
 use super::query::{Entries, LocalStore, StoreQuery};
+use super::restore_listener::Hooks;
+use super::stop::STOPPING;
 use crate::config::{Config, HandlerChoice, Optimization};
 use crate::kafka::{Cluster, Librdkafka};
 use crate::status::{Introspect, QueryError};
+
+/// How often [`Streams::join`] looks whether the instance has ended.
+const JOIN_LOOK: Duration = Duration::from_millis(20);
 
 /// A running instance of a topology.
 ///
@@ -61,7 +66,7 @@ pub struct StreamsHandle {
 impl StreamsHandle {
     /// Tells the instance to stop; [`Streams::join`] waits for it.
     pub fn stop(&self) {
-        self.links.stop.store(true, Ordering::Relaxed);
+        self.links.stop.tell(Instant::now());
         self.shared.set_phase(Phase::Stopping);
         self.links.wake_all();
     }
@@ -191,17 +196,17 @@ impl Streams {
         Self::start_with(topology, config, handlers(config))
     }
 
-    /// As [`start`](Self::start), with handlers of one's own.
+    /// As [`start`](Self::start), with handlers of one's own, or a listener for restores.
     ///
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with(
         topology: Topology,
         config: &Config,
-        handlers: Handlers,
+        hooks: impl Into<Hooks>,
     ) -> Result<Self, RuntimeError> {
         let cluster = Librdkafka::new(properties(config))?;
-        Self::start_on(cluster, topology, config, handlers)
+        Self::start_on(cluster, topology, config, hooks)
     }
 
     /// As [`start_with`](Self::start_with), on any cluster.
@@ -212,9 +217,9 @@ impl Streams {
         cluster: C,
         topology: Topology,
         config: &Config,
-        handlers: Handlers,
+        hooks: impl Into<Hooks>,
     ) -> Result<Self, RuntimeError> {
-        let instance = Instance::new(cluster, topology, config, handlers)?;
+        let instance = Instance::new(cluster, topology, config, hooks)?;
         let shared = Arc::clone(instance.shared());
         let links = Arc::new(Links::new(instance.stop(), instance.paused()));
         let control = Control::new(instance, Arc::clone(&links));
@@ -231,11 +236,20 @@ impl Streams {
         StreamsHandle { shared: self.shared.clone(), links: self.links.clone() }
     }
 
-    /// Waits until the instance has stopped.
+    /// Waits until the instance has stopped. Once it was told to, that takes no longer than 20
+    /// seconds: a thread that still works then, since its brokers do not answer or code of the
+    /// topology does not return, is left to itself, and what it has not committed is aborted.
     ///
     /// # Errors
-    /// What ended it, if it was not told to stop.
+    /// What ended it, if it was not told to stop; [`RuntimeError::StillStopping`] when a thread was
+    /// left to itself.
     pub fn join(self) -> Result<(), RuntimeError> {
+        while !self.control.is_finished() {
+            if self.links.stop.told_at().is_some_and(|told| told.elapsed() >= STOPPING) {
+                return Err(RuntimeError::StillStopping { seconds: STOPPING.as_secs() });
+            }
+            std::thread::sleep(JOIN_LOOK);
+        }
         match self.control.join() {
             Ok(result) => result,
             Err(_) => Err(RuntimeError::ThreadDied("tidemill-control".to_owned())),

@@ -21,6 +21,19 @@ pub trait Backend: Send {
     /// When the engine cannot be read.
     fn scan(&self, range: KeyRange<'_>, order: Order, visit: &mut Visit<'_>) -> Result;
 
+    /// As [`scan`](Self::scan) in ascending order, for who asks for a few keys again and again: what
+    /// that takes may stay open until [`rest`](Self::rest).
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    fn probe(&mut self, range: KeyRange<'_>, visit: &mut Visit<'_>) -> Result {
+        self.scan(range, Order::Forward, visit)
+    }
+
+    /// Gives up what probes left open, which keeps seeing what there was then. Called with each
+    /// commit and before each change.
+    fn rest(&mut self) {}
+
     /// About how many keys there are.
     fn approximate_entries(&self) -> u64;
 }

@@ -1,12 +1,13 @@
 //! A store of a task: its write set over its backend.
 
 use tidemill_topology::error::Result as TopologyResult;
-use tidemill_topology::store::bytes::{BytesStore, KeyRange, Order, Visit};
+use tidemill_topology::store::bytes::{BytesStore, Expired, KeyRange, Order, Visit};
 use tidemill_topology::store::{Pending, StoreSpec};
 use tidemill_topology::time::Timestamp;
 
 use crate::backend::Backend;
 use crate::error::Result;
+use crate::expiry::{ExpiryIndex, timestamp_of};
 use crate::memory_budget::CacheShare;
 use crate::write_set::{Found, Lookup, WriteSet};
 
@@ -16,6 +17,8 @@ pub(crate) struct LayeredStore<B> {
     spec: StoreSpec,
     pub(crate) write_set: WriteSet,
     pub(crate) backend: B,
+    /// For stores with a time to live.
+    pub(crate) expiry: Option<Box<ExpiryIndex<B>>>,
     cache_share: CacheShare,
     /// A value on its way from the backend into the cache.
     scratch: Vec<u8>,
@@ -31,17 +34,22 @@ pub(crate) struct Reads {
 }
 
 impl<B: Backend> LayeredStore<B> {
-    pub(crate) fn new(spec: StoreSpec, backend: B, cache_share: CacheShare) -> Self {
+    /// `marks` is where a store with a time to live keeps the order in which its entries expire.
+    pub(crate) fn new(
+        spec: StoreSpec,
+        backend: B,
+        marks: impl FnOnce() -> B,
+        cache_share: CacheShare,
+    ) -> Self {
         let write_set = WriteSet::new(spec.caching);
-        Self { spec, write_set, backend, cache_share, scratch: Vec::new(), reads: Reads::default() }
+        let expiry =
+            spec.time_to_live_ms.map(|live_ms| Box::new(ExpiryIndex::new(live_ms, marks())));
+        let (scratch, reads) = (Vec::new(), Reads::default());
+        Self { spec, write_set, backend, expiry, cache_share, scratch, reads }
     }
 
     pub(crate) fn spec(&self) -> &StoreSpec {
         &self.spec
-    }
-
-    pub(crate) fn cache_budget(&self) -> usize {
-        self.cache_share.bytes()
     }
 
     /// The entry of a key, read from the backend if need be.
@@ -63,18 +71,82 @@ impl<B: Backend> LayeredStore<B> {
         Ok(self.write_set.cache(key, value, self.cache_share.bytes()))
     }
 
-    /// Writes without asking the backend, unless the old value is to be handed out.
-    fn write(&mut self, key: &[u8], value: &[u8], written: Timestamp, fresh: bool) -> Result {
-        let found = match self.write_set.look_up(key) {
-            Lookup::Found(found) => found,
-            Lookup::Unknown if self.spec.caching && !fresh => self.load(key)?,
-            Lookup::Unknown | Lookup::Hidden => {
-                self.write_set.add(key, value, written, fresh);
-                return Ok(());
-            }
-        };
-        self.write_set.overwrite(found, Some(value), written);
+    /// Drops what the backend does not have, and the cache.
+    pub(crate) fn clear(&mut self) {
+        self.write_set.clear();
+        if let Some(expiry) = &mut self.expiry {
+            expiry.reset();
+        }
+    }
+
+    /// Takes note that the backend has everything.
+    pub(crate) fn applied(&mut self) {
+        self.write_set.applied(self.cache_share.bytes());
+        if let Some(expiry) = &mut self.expiry {
+            expiry.reset();
+        }
+    }
+
+    /// Bytes of what the backend does not have.
+    pub(crate) fn dirty_bytes(&self) -> usize {
+        let marks = self.expiry.as_ref().map_or(0, |expiry| expiry.changed_bytes());
+        self.write_set.dirty_bytes() + marks
+    }
+
+    /// Writes an entry of a store with a time to live, and moves its mark.
+    fn overwrite_marked(&mut self, key: &[u8], value: Option<&[u8]>, written: Timestamp) -> Result {
+        let found = self.load(key)?;
+        let old = self.write_set.value(found).map(timestamp_of);
+        if old.is_some() || value.is_some() {
+            self.write_set.overwrite(found, value, written);
+        }
+        if let Some(expiry) = &mut self.expiry {
+            expiry.moved(key, old, value.map(timestamp_of));
+        }
         Ok(())
+    }
+
+    /// Writes without asking the backend, unless the old value is to be handed out, or its time is.
+    fn write(&mut self, key: &[u8], value: &[u8], written: Timestamp, fresh: bool) -> Result {
+        if self.expiry.is_some() {
+            return self.overwrite_marked(key, Some(value), written);
+        }
+        if self.spec.caching && !fresh && self.write_set.look_up(key) == Lookup::Unknown {
+            self.load(key)?;
+        }
+        self.write_set.put(key, value, written, fresh);
+        Ok(())
+    }
+
+    fn take_first_expired(
+        &mut self,
+        now: Timestamp,
+        looks: &mut usize,
+        into: &mut Expired,
+    ) -> Result<bool> {
+        while *looks > 0 {
+            let Some(expiry) = &mut self.expiry else { return Ok(false) };
+            let Some((timestamp, key)) = expiry.due(now)? else { return Ok(false) };
+            *looks -= 1;
+            let at = expiry.end_of(timestamp);
+            let found = self.load(&key)?;
+            let value = self.write_set.value(found);
+            // A restore leaves marks of older values behind.
+            if let Some(value) = value.filter(|value| timestamp_of(value) == timestamp) {
+                into.value.clear();
+                into.value.extend_from_slice(value);
+                self.overwrite_marked(&key, None, at)?;
+                (into.key, into.at) = (key, at);
+                if let Some(expiry) = &mut self.expiry {
+                    expiry.expired += 1;
+                }
+                return Ok(true);
+            }
+            if let Some(expiry) = &mut self.expiry {
+                expiry.done(&key, timestamp);
+            }
+        }
+        Ok(false)
     }
 
     fn scan_merged(&mut self, range: KeyRange<'_>, order: Order, visit: &mut Visit<'_>) -> Result {
@@ -103,6 +175,11 @@ impl<B: Backend> BytesStore for LayeredStore<B> {
     }
 
     fn delete(&mut self, key: &[u8], timestamp: Timestamp) -> TopologyResult {
+        if self.expiry.is_some() {
+            return self
+                .overwrite_marked(key, None, timestamp)
+                .map_err(|error| error.into_topology(&self.spec.name));
+        }
         let found = self.load(key).map_err(|error| error.into_topology(&self.spec.name))?;
         if self.write_set.value(found).is_some() {
             self.write_set.overwrite(found, None, timestamp);
@@ -112,6 +189,8 @@ impl<B: Backend> BytesStore for LayeredStore<B> {
 
     fn remove(&mut self, key: &[u8], timestamp: Timestamp) -> TopologyResult {
         let found = match self.write_set.look_up(key) {
+            // The mark is found by the old value.
+            _ if self.expiry.is_some() => return self.delete(key, timestamp),
             Lookup::Found(found) => found,
             Lookup::Hidden => return Ok(()),
             // The old value would be handed out: it must be known.
@@ -127,9 +206,27 @@ impl<B: Backend> BytesStore for LayeredStore<B> {
         self.scan_merged(range, order, visit).map_err(|error| error.into_topology(&self.spec.name))
     }
 
+    fn probe(&mut self, range: KeyRange<'_>, visit: &mut Visit<'_>) -> TopologyResult {
+        self.reads.scans += 1;
+        let backend = &mut self.backend;
+        self.write_set
+            .scan(range, Order::Forward, visit, |visit| backend.probe(range, visit))
+            .map_err(|error| error.into_topology(&self.spec.name))
+    }
+
     fn delete_range(&mut self, from: &[u8], to: &[u8]) -> TopologyResult {
         self.write_set.delete_range(from, to);
         Ok(())
+    }
+
+    fn take_expired(
+        &mut self,
+        now: Timestamp,
+        looks: &mut usize,
+        into: &mut Expired,
+    ) -> TopologyResult<bool> {
+        self.take_first_expired(now, looks, into)
+            .map_err(|error| error.into_topology(&self.spec.name))
     }
 
     fn drain_pending(&mut self, into: &mut Vec<Pending>) {

@@ -7,8 +7,9 @@
 //! In the order to read:
 //!
 //! - [`task_stores`]: all stores of one task, and their part of the commit and restore protocols;
-//! - `layered_store`: one store, which is a `write_set` (uncommitted and unapplied changes, and the
-//!   read cache) over a [`backend`];
+//! - `store`: one of them, in memory or on disk: a `layered_store`, which is a `write_set` (uncommitted
+//!   and unapplied changes, and the read cache) over a [`backend`];
+//! - `expiry`: which entries of a store with a time to live expire next;
 //! - `task_disk`: the database of a task, and how it comes back after it failed;
 //! - [`committed_view`]: what readers on other threads see, and `overlay`, a part of it;
 //! - [`memory`] and `rocksdb`: the backends;
@@ -21,6 +22,7 @@ pub mod backend;
 pub mod committed_view;
 pub mod directory;
 pub mod error;
+mod expiry;
 mod layered_store;
 mod layout;
 pub mod memory;
@@ -30,6 +32,7 @@ pub mod position;
 mod rocksdb;
 mod sort_buffer;
 pub mod statistics;
+mod store;
 mod task_disk;
 pub mod task_stores;
 mod write_set;

@@ -34,8 +34,15 @@ pub(crate) struct WriteEngine<'e>(RwLockWriteGuard<'e, Box<dyn StoreEngine>>);
 impl SharedMemory {
     /// An empty one, of the engine that the store wants.
     pub(crate) fn new(spec: &StoreSpec) -> Self {
-        let make = spec.engine.clone();
-        let make = make.unwrap_or_else(|| EngineFactory::new(MemoryBackend::default));
+        spec.engine.clone().map_or_else(Self::of_a_map, Self::of_engine)
+    }
+
+    /// An empty one that keeps its entries in a map.
+    pub(crate) fn of_a_map() -> Self {
+        Self::of_engine(EngineFactory::new(MemoryBackend::default))
+    }
+
+    fn of_engine(make: EngineFactory) -> Self {
         Self { engine: Arc::new(RwLock::new(make.make())), make }
     }
 

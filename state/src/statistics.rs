@@ -25,6 +25,8 @@ pub struct StoreStatistics {
     pub reads_backend: u64,
     /// Scans of a range.
     pub scans: u64,
+    /// Entries that outlived their time.
+    pub expired: u64,
 }
 
 /// A property that the engine tells of each store on disk.

@@ -73,8 +73,11 @@ fn open(
     engine: &Engine,
     specs: &[&StoreSpec],
 ) -> Result<(Database, Vec<usize>)> {
-    let layouts: Vec<String> = specs.iter().map(|spec| layout_text(spec.kind)).collect();
-    let wanted =
-        specs.iter().zip(&layouts).map(|(spec, layout)| Wanted { name: &spec.name, layout });
+    let layouts: Vec<String> = specs.iter().map(|spec| layout_text(spec)).collect();
+    let wanted = specs.iter().zip(&layouts).map(|(spec, layout)| Wanted {
+        name: &spec.name,
+        layout,
+        expires: spec.time_to_live_ms.is_some(),
+    });
     Database::open(engine, task, path, &wanted.collect::<Vec<_>>())
 }

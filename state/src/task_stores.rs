@@ -31,19 +31,17 @@ use tidemill_topology::store::bytes::{BytesStore, StoreIndex};
 use tidemill_topology::store::spec::{ChangelogEntry, Restored};
 use tidemill_topology::time::Timestamp;
 
-use crate::backend::Batch;
 use crate::committed_view::{CommittedView, SharedBackend};
 use crate::error::{Result, StateError};
-use crate::layered_store::{LayeredStore, Reads};
+use crate::layered_store::LayeredStore;
 use crate::memory::SharedMemory;
 use crate::memory_budget::{StateMemory, TaskShare};
 use crate::overlay::Changes;
 use crate::position::{InputOffset, Position};
-use crate::rocksdb::{ColumnFamily, Database};
 use crate::sort_buffer::SortBuffer;
 use crate::statistics::{EngineProperties, StoreStatistics};
+use crate::store::Store;
 use crate::task_disk::TaskDisk;
-use crate::write_set::WriteSet;
 
 /// When committed entries move on to the backend: as soon as either bound is reached.
 ///
@@ -75,8 +73,6 @@ pub enum Applied {
     Deferred,
 }
 
-/// Bytes of restored records from which on they go in as a file of their own.
-const INGEST_FROM_BYTES: usize = 1 << 20;
 /// Bytes of restored records that are sorted together.
 const RESTORE_CHUNK_BYTES: usize = 8 << 20;
 
@@ -100,55 +96,6 @@ pub struct TaskStores {
 struct Positions {
     committed: Option<Position>,
     applied: Option<Position>,
-}
-
-enum Store {
-    Memory(LayeredStore<SharedMemory>),
-    Disk(LayeredStore<ColumnFamily>),
-}
-
-impl Store {
-    fn write_set(&self) -> &WriteSet {
-        match self {
-            Self::Memory(store) => &store.write_set,
-            Self::Disk(store) => &store.write_set,
-        }
-    }
-
-    fn write_set_mut(&mut self) -> &mut WriteSet {
-        match self {
-            Self::Memory(store) => &mut store.write_set,
-            Self::Disk(store) => &mut store.write_set,
-        }
-    }
-
-    fn spec(&self) -> &StoreSpec {
-        match self {
-            Self::Memory(store) => store.spec(),
-            Self::Disk(store) => store.spec(),
-        }
-    }
-
-    fn bytes_store(&mut self) -> &mut dyn BytesStore {
-        match self {
-            Self::Memory(store) => store,
-            Self::Disk(store) => store,
-        }
-    }
-
-    fn reads(&self) -> Reads {
-        match self {
-            Self::Memory(store) => store.reads,
-            Self::Disk(store) => store.reads,
-        }
-    }
-
-    fn cache_budget(&self) -> usize {
-        match self {
-            Self::Memory(store) => store.cache_budget(),
-            Self::Disk(store) => store.cache_budget(),
-        }
-    }
 }
 
 impl TaskStores {
@@ -188,9 +135,14 @@ impl TaskStores {
                     let applied = database.position(&spec.name)?;
                     positions[at] = Positions { committed: applied, applied };
                     let family = database.column_family(&spec.name);
-                    Store::Disk(LayeredStore::new(spec.clone(), family, share))
+                    let marks = || database.expiry(&spec.name);
+                    Store::Disk(LayeredStore::new(spec.clone(), family, marks, share))
                 }
-                _ => Store::Memory(LayeredStore::new(spec.clone(), SharedMemory::new(spec), share)),
+                _ => {
+                    let memory = SharedMemory::new(spec);
+                    let marks = SharedMemory::of_a_map;
+                    Store::Memory(LayeredStore::new(spec.clone(), memory, marks, share))
+                }
             });
         }
         let inputs = match &disk {
@@ -302,6 +254,7 @@ impl TaskStores {
         for (at, store) in self.stores.iter_mut().enumerate() {
             let mut changed = is_shown.then(|| self.view.room(at));
             store.write_set_mut().committed(changed.as_mut());
+            store.rest();
             changes.extend(changed);
         }
         if is_shown {
@@ -343,15 +296,12 @@ impl TaskStores {
         if self.unapplied_since_ms.is_none() {
             return Ok(Applied::All);
         }
+        self.stores.iter_mut().for_each(Store::rest);
         // Readers must find in their copy whatever the backend is about to get.
         self.view.fold();
         self.apply_to_disk()?;
         for store in &mut self.stores {
-            if let Store::Memory(store) = store {
-                store.write_set.write_unapplied(&mut store.backend.write());
-            }
-            let budget = store.cache_budget();
-            store.write_set_mut().applied(budget);
+            store.applied();
         }
         for positions in &mut self.positions {
             positions.applied = positions.committed;
@@ -388,6 +338,9 @@ impl TaskStores {
             .collect();
         for store in &mut stores {
             store.backend.let_go();
+            if let Some(expiry) = &mut store.expiry {
+                expiry.backend.let_go();
+            }
         }
         self.view.replace_backends(|_, backend| {
             if let SharedBackend::Disk(family) = backend {
@@ -398,6 +351,10 @@ impl TaskStores {
         let database = disk.database()?;
         for store in stores {
             store.backend = database.column_family(&store.spec().name);
+            let marks = database.expiry(&store.spec().name);
+            if let Some(expiry) = &mut store.expiry {
+                expiry.backend = marks;
+            }
         }
         let stores = &self.stores;
         self.view.replace_backends(|at, backend| {
@@ -415,6 +372,9 @@ impl TaskStores {
             let Store::Disk(store) = store else { continue };
             if store.write_set.has_unapplied() {
                 store.write_set.write_unapplied(&mut batch.store(&store.spec().name)?);
+            }
+            if let Some(expiry) = store.expiry.as_ref().filter(|expiry| expiry.has_changes()) {
+                expiry.write_changes(&mut batch.expiry(&store.spec().name)?);
             }
             if let Some(position) =
                 positions.committed.filter(|_| positions.committed != positions.applied)
@@ -436,7 +396,8 @@ impl TaskStores {
     pub fn rollback(&mut self) {
         self.view.hide();
         for store in &mut self.stores {
-            store.write_set_mut().clear();
+            store.clear();
+            store.rest();
         }
         for positions in &mut self.positions {
             positions.committed = positions.applied;
@@ -482,7 +443,8 @@ impl TaskStores {
         }
         self.revive_disk()?;
         // The cache would go stale.
-        self.stores[index.0].write_set_mut().clear();
+        self.stores[index.0].clear();
+        self.stores[index.0].rest();
         let (mut key, mut value) = (Vec::new(), Vec::new());
         let mut buffer = SortBuffer::default();
         let mut count = 0;
@@ -512,7 +474,7 @@ impl TaskStores {
         buffer: &mut SortBuffer,
         next: Option<&Position>,
     ) -> Result {
-        let written = put_restored(&mut self.stores[index.0], self.disk.as_ref(), buffer, next);
+        let written = self.stores[index.0].put_restored(self.disk.as_ref(), buffer, next);
         self.note_write(written)
     }
 
@@ -525,13 +487,19 @@ impl TaskStores {
         self.view.hide();
         self.revive_disk()?;
         let store = &mut self.stores[index.0];
+        store.rest();
         match (&mut *store, &self.disk) {
-            (Store::Memory(store), _) => store.backend.clear(),
+            (Store::Memory(store), _) => {
+                store.backend.clear();
+                if let Some(expiry) = &store.expiry {
+                    expiry.backend.clear();
+                }
+            }
             (Store::Disk(store), Some(disk)) => disk.database()?.wipe(&store.spec().name)?,
             // A store on disk came with the disk.
             (Store::Disk(_), None) => {}
         }
-        store.write_set_mut().clear();
+        store.clear();
         self.positions[index.0] = Positions::default();
         Ok(())
     }
@@ -587,7 +555,7 @@ impl TaskStores {
     /// they grow.
     #[must_use]
     pub fn dirty_bytes(&self) -> usize {
-        self.stores.iter().map(|store| store.write_set().dirty_bytes()).sum()
+        self.stores.iter().map(Store::dirty_bytes).sum()
     }
 
     /// What a store holds, and where; `None` if there is no such store.
@@ -600,15 +568,17 @@ impl TaskStores {
             reads_backend: reads.backend,
             scans: reads.scans,
             write_set_entries: write_set.entries(),
-            write_set_bytes: write_set.dirty_bytes(),
+            write_set_bytes: store.dirty_bytes(),
             cache_bytes: write_set.clean_bytes(),
             pending_bytes: write_set.pending_bytes(),
+            expired: store.expired(),
             ..StoreStatistics::default()
         };
         match (store, self.disk.as_ref().map(TaskDisk::database)) {
             (Store::Memory(store), _) => {
                 statistics.entries = store.approximate_entries();
-                statistics.memory_bytes = store.backend.read().bytes();
+                let marks = store.expiry.as_ref().map_or(0, |expiry| expiry.backend.read().bytes());
+                statistics.memory_bytes = store.backend.read().bytes() + marks;
             }
             (Store::Disk(store), Some(Ok(database))) => {
                 let on_disk = database.statistics(&store.spec().name);
@@ -637,38 +607,4 @@ impl Drop for TaskStores {
     fn drop(&mut self) {
         self.view.close();
     }
-}
-
-/// Moves sorted records into a store's backend, and its position in the same step or after it.
-fn put_restored(
-    store: &mut Store,
-    disk: Option<&TaskDisk>,
-    buffer: &mut SortBuffer,
-    next: Option<&Position>,
-) -> Result {
-    let (name, database): (_, &Database) = match (&mut *store, disk) {
-        (Store::Disk(store), Some(disk)) => (&store.spec().name, disk.database()?),
-        (Store::Memory(store), _) => return drain_into(buffer, &mut store.backend.write()),
-        (Store::Disk(_), None) => return Ok(()),
-    };
-    let mut batch = database.batch();
-    if buffer.bytes() >= INGEST_FROM_BYTES {
-        database.ingest(name, buffer)?;
-    } else {
-        drain_into(buffer, &mut batch.store(name)?)?;
-    }
-    if let Some(next) = next {
-        batch.position(name, next);
-    }
-    batch.write()
-}
-
-fn drain_into(buffer: &mut SortBuffer, batch: &mut dyn Batch) -> Result {
-    buffer.drain_newest(|key, value| {
-        match value {
-            Some(value) => batch.put(key, value),
-            None => batch.delete(key),
-        }
-        Ok(())
-    })
 }

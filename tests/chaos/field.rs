@@ -13,7 +13,7 @@ use rdkafka::metadata::MetadataTopic;
 use serde_json::Value;
 use tempfile::TempDir;
 use tidemill_test_support::KafkaCluster;
-use tidemill_test_support::patience::wait_for;
+use tidemill_test_support::patience::{wait_for, wait_up_to};
 use tidemill_test_support::process::run_to_end;
 use tidemill_test_support::records::{
     Received, committed, create_topic, read_committed, watermarks,
@@ -175,8 +175,7 @@ impl Field {
         }
         for application in Application::ALL {
             for topic in application.inputs() {
-                let what = format!("{} to commit the end of {topic}", application.id());
-                wait_for(&what, LIMIT, || {
+                let done = wait_up_to(LIMIT, || {
                     self.instances.iter_mut().for_each(Instance::look_after);
                     let ends = watermarks(&bootstrap, &topic);
                     let done = committed(&bootstrap, application.id(), &topic);
@@ -185,11 +184,39 @@ impl Field {
                     };
                     done.iter().zip(&ends).all(is_done).then_some(())
                 });
+                let described = || self.described(application);
+                assert!(
+                    done.is_some(),
+                    "{} did not commit the end of {topic} within {} s:\n{}",
+                    application.id(),
+                    LIMIT.as_secs(),
+                    described()
+                );
             }
             for (topic, _) in application.outputs() {
                 wait_visible(&bootstrap, &topic);
             }
         }
+    }
+
+    /// How an application stands, for who has to find out why it does not go on: its group, tasks
+    /// and positions, and the ends of its instances' logs.
+    fn described(&self, application: Application) -> String {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidemill"));
+        for (key, value) in settings(&self.cluster.bootstrap(), application) {
+            command.arg("--set").arg(format!("{key}={value}"));
+        }
+        let finished = run_to_end(command.arg("describe"), b"", LIMIT);
+        let mut text = format!("{}{}", finished.stdout, finished.stderr);
+        let of_it = |instance: &&Instance| instance.name().starts_with(application.id());
+        for instance in self.instances.iter().filter(of_it) {
+            text.push_str(&format!(
+                "\nthe end of the log of {}:\n{}",
+                instance.name(),
+                instance.last_words()
+            ));
+        }
+        text
     }
 
     /// What a `read_committed` reader finds in a topic.

@@ -14,6 +14,8 @@ use tidemill_test_support::Tidemill;
 pub const READY: &str = "every task runs";
 /// Longer than anything takes that is not measured.
 const LIMIT: Duration = Duration::from_secs(120);
+/// Lines of a log that tell how it ended.
+const LAST_LINES: usize = 60;
 /// How long a zombie may take to see that its name is another's.
 const YIELDS: Duration = Duration::from_secs(60);
 
@@ -62,6 +64,13 @@ impl Instance {
     /// How its processes ended that nobody had told to end.
     pub fn ended_by_itself(&self) -> &[String] {
         &self.ended
+    }
+
+    /// The last lines that its process has logged.
+    pub fn last_words(&self) -> String {
+        let log = self.process.as_ref().map(Tidemill::log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
     }
 
     /// Starts a process.

@@ -77,7 +77,7 @@ fn upward_import(source: &Source) -> Vec<String> {
 
 fn misplaced_vendor(source: &Source) -> Vec<String> {
     // A crate, and the only places where its name may stand.
-    const PLACES: [(&str, &[&str]); 9] = [
+    const PLACES: [(&str, &[&str]); 10] = [
         ("rdkafka", &["src/kafka/"]),
         ("rdkafka_sys", &["src/kafka/"]),
         ("rocksdb", &["state/src/rocksdb"]),
@@ -86,6 +86,7 @@ fn misplaced_vendor(source: &Source) -> Vec<String> {
         ("hyper_util", &["src/http"]),
         ("http_body_util", &["src/http"]),
         ("tokio", &["src/http", "src/cli", "src/main.rs"]),
+        ("tokio_rustls", &["src/http"]),
         ("clap", &["src/cli", "src/main.rs"]),
     ];
     let code = Code::of(&source.text);

@@ -5,6 +5,7 @@
 mod borders;
 mod caching;
 mod exchange;
+mod expiry;
 mod foreign_keys;
 mod fuzz;
 mod goldens_files;

@@ -6,5 +6,6 @@
 mod adapter;
 mod cluster;
 mod exchange;
+mod faults;
 mod instances;
 mod queries;

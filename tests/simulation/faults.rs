@@ -40,6 +40,16 @@ pub enum Fault {
         /// How long.
         time: Micros,
     },
+    /// A process stands still, or is cut off, right after it has next asked to join its group: the
+    /// group goes on without it, and it finds out only from the answer.
+    AtJoin {
+        /// Which.
+        process: ProcessId,
+        /// Whether it is cut off, and runs on.
+        cut: bool,
+        /// How long.
+        time: Micros,
+    },
     /// A broker does not answer.
     Outage {
         /// Which.
@@ -75,6 +85,10 @@ impl fmt::Display for Fault {
             Self::Cut { process, time } => {
                 write!(f, "{process} is cut off for {} s", seconds(time))
             }
+            Self::AtJoin { process, cut, time } => {
+                let what = if *cut { "is cut off" } else { "stands still" };
+                write!(f, "{process} {what} for {} s once it joins again", seconds(time))
+            }
             Self::Outage { broker, time } => {
                 write!(f, "broker {broker} is down for {} s", seconds(time))
             }
@@ -103,6 +117,19 @@ pub fn plan(
             at += random.between(2_000_000, 5_000_000);
         }
     }
+    if processes > 1 && random.chance(250) {
+        // A rebalance, of which one of those who take part hears no more.
+        let at = random.between(from, until);
+        let (process, other) = (random.index(processes), 1 + random.index(processes - 1));
+        let other = ProcessId((process + other) % processes);
+        let time = random.between(6_500_000, 12_000_000);
+        plan.push((
+            at,
+            Fault::AtJoin { process: ProcessId(process), cut: random.chance(500), time },
+        ));
+        let back_after = random.between(500_000, 9_000_000);
+        plan.push((at + 1_000, Fault::Restart { process: other, back_after }));
+    }
     // A restart after the end would start a process that was told to stop for good.
     plan.retain(|(at, _)| *at < until);
     plan.sort_by_key(|(at, _)| *at);
@@ -129,6 +156,7 @@ fn fault(random: &mut Random, processes: usize) -> Fault {
                 lost_requests: random.below(80),
                 lost_answers: random.below(120),
                 slow: random.below(200),
+                slow_records: random.below(20),
                 slow_markers: random.below(500),
             };
             Fault::Storm { weather, time }
@@ -158,9 +186,7 @@ pub(crate) fn strike(world: &mut World, fault: Fault, sim: &Sim, setup: &Arc<Set
             world.after(back_after, move |world| world.start(process, &sim, setup));
         }
         Fault::Pause { process, time } => {
-            if let Some(state) = world.processes.get_mut(&process) {
-                state.paused_until = state.paused_until.max(now + time);
-            }
+            world.pause(process, now + time);
         }
         Fault::Restart { process, back_after } => {
             if let Some(state) = world.processes.get_mut(&process) {
@@ -169,8 +195,11 @@ pub(crate) fn strike(world: &mut World, fault: Fault, sim: &Sim, setup: &Arc<Set
             world.stop(process);
         }
         Fault::Cut { process, time } => {
+            world.cut(process, now + time);
+        }
+        Fault::AtJoin { process, cut, time } => {
             if let Some(state) = world.processes.get_mut(&process) {
-                state.cut_until = state.cut_until.max(now + time);
+                state.at_join = Some((cut, time));
             }
         }
         Fault::Outage { broker, time } => world.brokers.take_down(broker, now + time),

@@ -8,7 +8,7 @@
 //! Read in this order: [`mod@run`] (one seed from start to end), [`scenario`] (applications and their
 //! models), [`faults`], `check` (what must hold), then how it works: [`world`] (time and chance),
 //! `scheduler` (coroutines), [`process`], [`cluster`] (what brokers do), [`client`] (what the client
-//! library does), [`trace`].
+//! library does), [`trace`]. [`lending`] is a model of its own, of a protocol that is not built.
 //!
 //! To add an application, write a file of [`scenario`] and name it in
 //! [`SCENARIOS`](scenario::SCENARIOS). To add a fault, add a variant to [`faults::Fault`], its place
@@ -18,6 +18,7 @@ mod check;
 pub mod client;
 pub mod cluster;
 pub mod faults;
+pub mod lending;
 pub mod process;
 pub mod random;
 pub mod run;

@@ -1,17 +1,22 @@
 //! Processes: instances of the application that start, are killed, stand still, stop, come back.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tidemill::clock::SimulatedTime;
 use tidemill::config::Config;
-use tidemill::runtime::instance::Instance;
+use tidemill::runtime::global::GlobalStores;
+use tidemill::runtime::instance::{Instance, Standbys};
+use tidemill::runtime::plan::Plan;
+use tidemill::runtime::restore::Work;
+use tidemill::runtime::stop::{FINISHING, LEAVING, STOPPING, StopSignal};
 use tidemill::runtime::{RuntimeError, handlers};
 use tidemill_topology::graph::Topology;
 
 use crate::client::SimCluster;
-use crate::world::{Life, Micros, ProcessId, Sim, World, note};
+use crate::world::{Life, Micros, ProcessId, Sim, World, micros, note};
 
 /// How an application is run.
 #[derive(Clone)]
@@ -28,6 +33,10 @@ type Ends = Arc<Mutex<Vec<Result<(), RuntimeError>>>>;
 
 /// How long a state updater without work lets others go on.
 const IDLE: Micros = 8_000;
+/// As much for a thread that keeps copies, which reads what has come meanwhile.
+const COPY_IDLE: Micros = 25_000;
+/// What a thread may need beyond its time: turns that are under way.
+const SLACK: Duration = Duration::from_millis(500);
 /// How often an instance looks after its threads.
 const LOOK: Micros = 20_000;
 
@@ -41,6 +50,8 @@ impl World {
         state.is_alive = true;
         state.life += 1;
         state.paused_until = 0;
+        state.told = None;
+        state.at_join = None;
         state.back_after = 1_000_000;
         let life = Life { process, number: state.life };
         note!(self, "{process} starts, life {}", life.number);
@@ -69,10 +80,41 @@ impl World {
 
     /// Tells a process to stop in order.
     pub(crate) fn stop(&mut self, process: ProcessId) {
+        let (now, instant) = (self.now, self.instant());
         let Some(state) = self.processes.get_mut(&process) else { return };
         if let Some(stop) = state.stop.take() {
-            stop.store(true, Ordering::Relaxed);
+            stop.tell(instant);
+            state.told = Some(now.max(state.paused_until));
             note!(self, "{process} is told to stop");
+        }
+    }
+
+    /// Lets a process stand still until a time.
+    pub(crate) fn pause(&mut self, process: ProcessId, until: Micros) {
+        let now = self.now;
+        let Some(state) = self.processes.get_mut(&process) else { return };
+        let since = state.paused_until.max(now);
+        state.paused_until = until.max(state.paused_until);
+        // What it stands still does not count as time that it takes to stop.
+        if let Some(told) = &mut state.told {
+            *told += until.saturating_sub(since);
+        }
+    }
+
+    /// Lets a process reach no broker until a time.
+    pub(crate) fn cut(&mut self, process: ProcessId, until: Micros) {
+        if let Some(state) = self.processes.get_mut(&process) {
+            state.cut_until = state.cut_until.max(until);
+        }
+    }
+
+    /// A part of a process has ended: that may not take longer than `limit` after it was told to.
+    fn check_stop(&mut self, process: ProcessId, part: &str, limit: Duration) {
+        let Some(told) = self.processes.get(&process).and_then(|state| state.told) else { return };
+        let took = self.now.saturating_sub(told);
+        if took > micros(limit) {
+            let seconds = took as f64 / 1e6;
+            self.violations.push(format!("{process}: {part} took {seconds:.1} s to stop"));
         }
     }
 }
@@ -123,6 +165,65 @@ fn name_instance(config: &Config, life: Life) {
     }
 }
 
+/// The threads of a process, and how they end.
+struct Parts {
+    sim: Sim,
+    life: Life,
+    stop: Arc<StopSignal>,
+    started: usize,
+    ends: Ends,
+}
+
+impl Parts {
+    fn new(sim: &Sim, life: Life, stop: &Arc<StopSignal>) -> Self {
+        let (sim, stop) = (sim.clone(), Arc::clone(stop));
+        Self { sim, life, stop, started: 0, ends: Ends::default() }
+    }
+
+    /// Starts a thread that nobody waits for.
+    fn start_aside(&self, run: impl FnOnce() + Send + 'static) {
+        self.sim.lock().births.push((self.life, Box::new(run)));
+    }
+
+    /// Starts a thread, which may take no longer than `limit` to stop.
+    fn start(
+        &mut self,
+        name: &'static str,
+        limit: Duration,
+        run: impl FnOnce() -> Result<(), RuntimeError> + Send + 'static,
+    ) {
+        let (ends, sim, process) = (Arc::clone(&self.ends), self.sim.clone(), self.life.process);
+        self.started += 1;
+        self.start_aside(move || {
+            let result = run();
+            sim.lock().check_stop(process, name, limit);
+            ends.lock().unwrap_or_else(PoisonError::into_inner).push(result);
+        });
+    }
+
+    /// Waits for all threads that were started. When one fails, the others are told to stop.
+    fn wait(mut self, mut result: Result<(), RuntimeError>) -> Result<(), RuntimeError> {
+        if result.is_err() {
+            self.stop.tell(self.sim.now());
+        }
+        while self.started > 0 {
+            self.sim.pass(LOOK);
+            let done =
+                std::mem::take(&mut *self.ends.lock().unwrap_or_else(PoisonError::into_inner));
+            for end in done {
+                self.started -= 1;
+                if end.is_err() {
+                    self.stop.tell(self.sim.now());
+                    result = result.and(end);
+                }
+            }
+        }
+        // The updaters see that their threads are gone, and let go of the state directory.
+        self.sim.pass(10 * IDLE);
+        result
+    }
+}
+
 fn live(sim: &Sim, life: Life, setup: &Setup) -> Result<(), RuntimeError> {
     let config = &setup.configs[life.process.0];
     if config.instance_id.is_none() {
@@ -134,45 +235,57 @@ fn live(sim: &Sim, life: Life, setup: &Setup) -> Result<(), RuntimeError> {
         state.stop = Some(Arc::clone(instance.stop()));
     }
     let Some(plan) = instance.prepare()? else { return Ok(()) };
-    let plan = Arc::new(plan);
-    let globals = instance.read_globals()?.map(|updater| updater.stores()).unwrap_or_default();
-    let ends = Ends::default();
-    let threads = config.runtime.threads;
-    for number in 0..threads {
-        let worker = instance.worker(number, &plan, globals.clone(), None)?;
+    let mut parts = Parts::new(sim, life, instance.stop());
+    let result = start_parts(&instance, &Arc::new(plan), &mut parts);
+    parts.wait(result)
+}
+
+/// Starts what an instance consists of, as its control thread does.
+fn start_parts(
+    instance: &Instance<SimCluster>,
+    plan: &Arc<Plan>,
+    parts: &mut Parts,
+) -> Result<(), RuntimeError> {
+    let copies = if instance.config().state.standby_replicas == 0 {
+        // Nobody else reads what the others say.
+        None
+    } else {
+        let members = instance.members();
+        parts.start("the thread that speaks with others", STOPPING, move || members.run());
+        start_copies(instance, plan, parts)?
+    };
+    for number in 0..instance.config().runtime.threads {
+        let worker = instance.worker(number, plan, GlobalStores::default(), copies.clone())?;
         let (thread, mut updater) = (worker.thread, worker.updater);
-        let (ended, pacer) = (Arc::clone(&ends), sim.clone());
-        let mut world = sim.lock();
-        world.births.push((
-            life,
-            Box::new(move || {
-                let result = thread.run();
-                ended.lock().unwrap_or_else(PoisonError::into_inner).push(result);
-            }),
-        ));
-        world.births.push((
-            life,
-            Box::new(move || {
-                while updater.run_once(Duration::ZERO) {
-                    pacer.pass(if updater.is_restoring() { 100 } else { IDLE });
-                }
-            }),
-        ));
-    }
-    let mut result = Ok(());
-    let mut left = threads;
-    while left > 0 {
-        sim.pass(LOOK);
-        let done = std::mem::take(&mut *ends.lock().unwrap_or_else(PoisonError::into_inner));
-        for end in done {
-            left -= 1;
-            if end.is_err() {
-                instance.stop().store(true, Ordering::Relaxed);
-                result = result.and(end);
+        parts.start("a stream thread", FINISHING + LEAVING + SLACK, move || thread.run());
+        let pacer = parts.sim.clone();
+        parts.start_aside(move || {
+            while updater.run_once(Duration::ZERO) {
+                pacer.pass(if updater.is_restoring() { 100 } else { IDLE });
             }
-        }
+        });
     }
-    // The updaters see that their threads are gone, and let go of the state directory.
-    sim.pass(10 * IDLE);
-    result
+    Ok(())
+}
+
+/// Starts what keeps copies, and waits until it is warm if the instance is to be before it joins.
+fn start_copies(
+    instance: &Instance<SimCluster>,
+    plan: &Arc<Plan>,
+    parts: &mut Parts,
+) -> Result<Option<Sender<Work>>, RuntimeError> {
+    let warms_up = instance.warms_up()?;
+    let Some(Standbys { mut updater, copies }) = instance.standbys(plan)? else { return Ok(None) };
+    let (pacer, stop) = (parts.sim.clone(), Arc::clone(instance.stop()));
+    parts.start("the thread that keeps copies", STOPPING, move || {
+        while !stop.is_told() {
+            updater.run_once(Duration::ZERO);
+            pacer.pass(COPY_IDLE);
+        }
+        Ok(())
+    });
+    if warms_up {
+        instance.wait_until_warm(plan);
+    }
+    Ok(Some(copies))
 }

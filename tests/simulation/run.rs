@@ -61,6 +61,8 @@ pub struct Outcome {
     pub trace: Trace,
     /// What must not have happened; empty if all was well.
     pub violations: Vec<String>,
+    /// Whether tasks had no owner until the group rebalanced once more.
+    pub orphaned: bool,
     /// How long it took, in virtual time.
     pub virtual_time: Micros,
 }
@@ -93,6 +95,7 @@ pub fn run(seed: u64, options: &Options, folder: &Path) -> Outcome {
     {
         let mut world = sim.lock();
         world.weather = Weather::default();
+        world.processes.values_mut().for_each(|process| process.at_join = None);
         note!(world, "the faults are over");
     }
     let about = |world: &World, what: &dyn Fn(&Checked<'_>) -> Result<(), String>| {
@@ -106,10 +109,14 @@ pub fn run(seed: u64, options: &Options, folder: &Path) -> Outcome {
     let is_done = |checked: &Checked<'_>| checked.unfinished().map_or(Ok(()), Err);
     let mut done = Err(String::new());
     let mut at = QUIET;
+    let mut orphaned = false;
     while done.is_err() && at < QUIET + BOUND {
         at += SECOND / 2;
         scheduler.run_until(at);
-        let world = sim.lock();
+        let mut world = sim.lock();
+        if at == QUIET + BOUND / 2 {
+            orphaned = world.rebalance_orphans(APPLICATION);
+        }
         let all_run = world.processes.values().all(|process| process.is_alive);
         done = if all_run { about(&world, &is_done) } else { Err("a process is away".to_owned()) };
         if !world.violations.is_empty() {
@@ -141,6 +148,7 @@ pub fn run(seed: u64, options: &Options, folder: &Path) -> Outcome {
         layout: layout.to_string(),
         trace,
         violations,
+        orphaned,
         virtual_time,
     }
 }
@@ -243,6 +251,10 @@ struct Layout {
     flush_ms: u64,
     poll_records: u64,
     named: bool,
+    /// Copies of each task.
+    copies: usize,
+    /// Whether an instance joins only when it is warm.
+    warm: bool,
     fed_in_transactions: bool,
     weather: Weather,
     timing: Timing,
@@ -252,10 +264,11 @@ impl std::fmt::Display for Layout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} instances x {} threads, {} partitions, commit {} ms, flush {} ms, {} records a poll",
+            "{} instances x {} threads, {} partitions, {} copies, commit {} ms, flush {} ms, {} records a poll",
             self.processes,
             self.threads,
             self.partitions,
+            self.copies,
             self.commit_ms,
             self.flush_ms,
             self.poll_records
@@ -274,11 +287,14 @@ impl Layout {
             flush_ms: if random.chance(400) { 0 } else { random.between(100, 5_000) },
             poll_records: random.between(1, 60),
             named: random.chance(500),
+            copies: usize::from(random.chance(300)),
+            warm: random.chance(500),
             fed_in_transactions: random.chance(300),
             weather: Weather {
                 lost_requests: random.below(6),
                 lost_answers: random.below(10),
                 slow: random.below(30),
+                slow_records: random.below(4),
                 slow_markers: random.below(60),
             },
             timing: Timing::default(),
@@ -295,8 +311,14 @@ impl Layout {
             let text = format!(
                 "application.id = \"{APPLICATION}\"\nbootstrap.servers = \"simulated:9092\"\n\
                  {name}state.dir = \"{directory}\"\nthreads = {}\ncommit.interval.ms = {}\n\
-                 state.flush.interval.ms = {}\nmax.poll.records = {}\nstate.memory.bytes = \"8 MiB\"\n",
-                self.threads, self.commit_ms, self.flush_ms, self.poll_records
+                 state.flush.interval.ms = {}\nmax.poll.records = {}\nstate.memory.bytes = \"8 MiB\"\n\
+                 standby.replicas = {}\njoin.when.warm = {}\n",
+                self.threads,
+                self.commit_ms,
+                self.flush_ms,
+                self.poll_records,
+                self.copies,
+                self.warm && self.copies > 0
             );
             Config::from_toml("simulation", &text).expect("a sound configuration")
         };

@@ -1,6 +1,7 @@
 //! The simulation as a test: seeds that must hold, replay, and mistakes that must be found.
 
 use tidemill::mistake::Mistake;
+use tidemill_simulation::lending::{Omission, explore};
 use tidemill_simulation::{Options, Outcome, run};
 
 /// How many seeds the ordinary tests run.
@@ -56,4 +57,18 @@ fn the_same_seed_is_the_same_run() {
 #[test]
 fn state_that_is_applied_before_its_transaction_commits_is_found() {
     assert!(first_to_find(Mistake::AppliesBeforeCommit).is_some());
+}
+
+#[test]
+fn whatever_the_order_of_events_no_two_processes_commit_a_lent_task_over_each_other() {
+    let explored = explore(Omission::Nothing);
+    assert!(explored.violation.is_none(), "{:#?}", explored.violation);
+    assert!(explored.borrowed_commits > 1_000, "tasks are lent: {explored:?}");
+}
+
+#[test]
+fn each_rule_of_lending_is_missed_when_it_is_left_out() {
+    for omission in Omission::ALL {
+        assert!(explore(omission).violation.is_some(), "{omission:?} was not missed");
+    }
 }

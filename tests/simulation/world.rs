@@ -7,11 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tidemill::clock::SimulatedTime;
+use tidemill::runtime::stop::StopSignal;
 use tidemill_topology::time::Timestamp;
 
 use crate::client::Clients;
@@ -62,8 +62,13 @@ pub(crate) struct Process {
     pub(crate) paused_until: Micros,
     /// Reaches no broker until then.
     pub(crate) cut_until: Micros,
+    /// What happens to it when it next asks to join its group: it is cut off, or else stands still,
+    /// for so long.
+    pub(crate) at_join: Option<(bool, Micros)>,
     /// Tells the instance to stop.
-    pub(crate) stop: Option<Arc<AtomicBool>>,
+    pub(crate) stop: Option<Arc<StopSignal>>,
+    /// When it was told to stop; later by what it has stood still since.
+    pub(crate) told: Option<Micros>,
     /// When it is started again after it has ended by itself.
     pub(crate) back_after: Micros,
 }
@@ -83,6 +88,8 @@ pub struct Weather {
     pub lost_answers: u64,
     /// Something takes up to a third of a second instead of milliseconds.
     pub slow: u64,
+    /// A thread takes long over a record, while much else may happen.
+    pub slow_records: u64,
     /// The markers of a decided transaction reach a partition seconds late.
     pub slow_markers: u64,
 }
@@ -90,6 +97,8 @@ pub struct Weather {
 /// See the [module](self).
 pub struct World {
     pub(crate) now: Micros,
+    /// What the runtime takes for the start of its time.
+    start: Instant,
     sequence: u64,
     queue: BTreeMap<(Micros, u64), Due>,
     pub(crate) random: Random,
@@ -131,6 +140,7 @@ impl World {
     pub(crate) fn new(seed: u64, trace: Trace, mistake: Mistake) -> Self {
         Self {
             now: 0,
+            start: Instant::now(),
             sequence: 0,
             queue: BTreeMap::new(),
             random: Random::new(seed),
@@ -255,6 +265,11 @@ impl World {
         *last
     }
 
+    /// The present, as the runtime measures time.
+    pub(crate) fn instant(&self) -> Instant {
+        self.start + Duration::from_micros(self.now)
+    }
+
     pub(crate) fn wall(&self) -> Timestamp {
         Timestamp::new(START_MS + (self.now / 1000).cast_signed())
     }
@@ -265,13 +280,11 @@ impl World {
 #[derive(Clone, Debug)]
 pub struct Sim {
     world: Arc<Mutex<World>>,
-    /// What the runtime takes for the start of its time.
-    start: Instant,
 }
 
 impl Sim {
     pub(crate) fn new(world: World) -> Self {
-        Self { world: Arc::new(Mutex::new(world)), start: Instant::now() }
+        Self { world: Arc::new(Mutex::new(world)) }
     }
 
     /// The world, to look at and to change.
@@ -311,7 +324,7 @@ impl Sim {
 
 impl SimulatedTime for Sim {
     fn now(&self) -> Instant {
-        self.start + Duration::from_micros(self.lock().now)
+        self.lock().instant()
     }
 
     fn wall(&self) -> Timestamp {

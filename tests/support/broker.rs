@@ -244,6 +244,25 @@ impl KafkaCluster {
         self.folder.path()
     }
 
+    /// Runs one of Kafka's own command line tools, given by its class, on the cluster.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn tool(&self, main: &str, args: &[&str]) {
+        let output = self.brokers[0]
+            .java(&["-XX:TieredStopAtLevel=1".to_owned()], main)
+            .args(["--bootstrap-server", &self.bootstrap()])
+            .args(args)
+            .output()
+            .expect("java, which `make setup` installs");
+        assert!(
+            output.status.success(),
+            "{main} {args:?} failed:\n{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
     fn broker(&mut self, number: u32) -> &mut Broker {
         let size = self.brokers.len();
         self.brokers

@@ -27,19 +27,31 @@ impl Answer {
     }
 }
 
+/// `GET path`.
+///
+/// # Errors
+/// When nothing listens there, or the answer is not HTTP.
+pub fn get(address: &str, path: &str) -> std::io::Result<Answer> {
+    ask(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"))
+}
+
 /// `POST path` with a JSON body.
 ///
 /// # Errors
 /// When nothing listens there, or the answer is not HTTP.
 pub fn post_json(address: &str, path: &str, body: &str) -> std::io::Result<Answer> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    write!(
-        stream,
+    let request = format!(
         "POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
-    )?;
+    );
+    ask(address, &request)
+}
+
+fn ask(address: &str, request: &str) -> std::io::Result<Answer> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let malformed = || std::io::Error::other(format!("not an answer of HTTP: {answer:.80}"));

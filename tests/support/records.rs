@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -115,7 +117,11 @@ pub fn create_topic(bootstrap: &str, topic: &str, partitions: i32, configs: &[(&
     );
     let created = block_on(admin.create_topics([&wanted], &AdminOptions::new()));
     for result in created.expect("an answer of the brokers") {
-        result.unwrap_or_else(|(name, error)| panic!("creating {name}: {error}"));
+        match result {
+            // On a busy machine the client repeats a request that was carried out.
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, error)) => panic!("creating {name}: {error}"),
+        }
     }
     crate::patience::wait_for(&format!("leaders of {topic}"), PATIENCE, || {
         let metadata = admin.inner().fetch_metadata(Some(topic), PATIENCE).ok()?;
@@ -123,6 +129,19 @@ pub fn create_topic(bootstrap: &str, topic: &str, partitions: i32, configs: &[(&
         let led = found.partitions().iter().filter(|partition| partition.leader() >= 0).count();
         (led == partitions as usize).then_some(())
     });
+}
+
+/// Gives a topic these properties, and the cluster's defaults for all others.
+pub fn configure_topic(bootstrap: &str, topic: &str, configs: &[(&str, &str)]) {
+    let wanted = configs
+        .iter()
+        .fold(AlterConfig::new(ResourceSpecifier::Topic(topic)), |config, (name, value)| {
+            config.set(name, value)
+        });
+    let altered = block_on(admin(bootstrap).alter_configs([&wanted], &AdminOptions::new()));
+    for result in altered.expect("an answer of the brokers") {
+        result.unwrap_or_else(|(resource, error)| panic!("configuring {resource:?}: {error}"));
+    }
 }
 
 /// Deletes a topic; its absence is no error.

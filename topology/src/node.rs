@@ -13,7 +13,7 @@ use crate::handler::{HandlerDecision, Handlers};
 use crate::held_back::HeldBack;
 use crate::record::{Headers, RawRecord, Record};
 use crate::serde::SerdeRef;
-use crate::store::bytes::{BytesStore, Pending, StoreIndex};
+use crate::store::bytes::{BytesStore, Expired, Pending, StoreIndex};
 use crate::store::key_value::{StoreBuffers, Timestamped, TimestampedHandle};
 use crate::time::Timestamp;
 
@@ -112,6 +112,16 @@ pub trait Operator<K, V>: Send {
         Ok(())
     }
 
+    /// Called when an entry of the node's store has expired and was taken out of it; see
+    /// [`Wiring::keep_expiring`](crate::graph::Wiring::keep_expiring).
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    fn expired(&mut self, entry: &Expired, ctx: &mut Context<'_>) -> Result {
+        let _ = (entry, ctx);
+        Ok(())
+    }
+
     /// Called once, when the task closes.
     fn close(&mut self) {}
 }
@@ -123,6 +133,15 @@ pub trait RawInput: Send {
     /// # Errors
     /// As [`Operator::process`].
     fn receive(&mut self, ctx: &mut Context<'_>) -> Result;
+
+    /// As [`Operator::expired`].
+    ///
+    /// # Errors
+    /// As [`Operator::process`].
+    fn expired(&mut self, entry: &Expired, ctx: &mut Context<'_>) -> Result {
+        let _ = (entry, ctx);
+        Ok(())
+    }
 }
 
 /// Which schedule of a node fired.
@@ -148,6 +167,7 @@ pub(crate) struct Schedule {
 
 type Flush = fn(&mut dyn Any, &mut Context<'_>) -> Result;
 type Punctuate = fn(&mut dyn Any, ScheduleId, Timestamp, &mut Context<'_>) -> Result;
+type TellExpired = fn(&mut dyn Any, &Expired, &mut Context<'_>) -> Result;
 
 /// A node of a task: its operator, boxed by its input types, and its life cycle.
 pub struct Slot {
@@ -155,6 +175,7 @@ pub struct Slot {
     init: Flush,
     flush: Flush,
     punctuate: Punctuate,
+    expired: TellExpired,
     close: fn(&mut dyn Any),
 }
 
@@ -162,6 +183,12 @@ type Typed<K, V> = Box<dyn Operator<K, V>>;
 
 fn typed<K: 'static, V: 'static>(operator: &mut dyn Any) -> Result<&mut Typed<K, V>> {
     operator.downcast_mut().ok_or_else(|| mismatch::<K, V>("its own type"))
+}
+
+fn raw_input(operator: &mut dyn Any) -> Result<&mut Box<dyn RawInput>> {
+    operator
+        .downcast_mut()
+        .ok_or_else(|| Error::wiring("a record was given to a node that is no source"))
 }
 
 fn mismatch<K, V>(what: &str) -> Error {
@@ -181,6 +208,7 @@ impl Slot {
             init: |operator, ctx| typed::<K, V>(operator)?.init(ctx),
             flush: |operator, ctx| typed::<K, V>(operator)?.flush(ctx),
             punctuate: |operator, id, at, ctx| typed::<K, V>(operator)?.punctuate(id, at, ctx),
+            expired: |operator, entry, ctx| typed::<K, V>(operator)?.expired(entry, ctx),
             close: |operator| {
                 if let Ok(operator) = typed::<K, V>(operator) {
                     operator.close();
@@ -197,6 +225,7 @@ impl Slot {
             init: |_, _| Ok(()),
             flush: |_, _| Ok(()),
             punctuate: |_, _, _, _| Ok(()),
+            expired: |operator, entry, ctx| raw_input(operator)?.expired(entry, ctx),
             close: |_| (),
         }
     }
@@ -371,7 +400,7 @@ impl Context<'_> {
 
     /// The processing handler's say: an error of one record ends the branch below its node, or all.
     #[cold]
-    fn decide(&mut self, node: u32, error: Error, timestamp: Timestamp) -> Result {
+    pub(crate) fn decide(&mut self, node: u32, error: Error, timestamp: Timestamp) -> Result {
         if !error.is_processing() {
             return Err(error);
         }
@@ -515,6 +544,7 @@ impl Context<'_> {
             handle: &handle.0,
             store: self.host.store(handle.0.index),
             value: &mut self.env.buffers.value,
+            now: self.env.stream_time,
         }
     }
 
@@ -635,8 +665,9 @@ pub(crate) fn run_punctuate(
 }
 
 pub(crate) fn run_source(slot: &mut Slot, ctx: &mut Context<'_>) -> Result {
-    match slot.operator.downcast_mut::<Box<dyn RawInput>>() {
-        Some(input) => input.receive(ctx),
-        None => Err(Error::wiring("a record was given to a node that is no source")),
-    }
+    raw_input(&mut *slot.operator)?.receive(ctx)
+}
+
+pub(crate) fn run_expired(slot: &mut Slot, entry: &Expired, ctx: &mut Context<'_>) -> Result {
+    (slot.expired)(&mut *slot.operator, entry, ctx)
 }

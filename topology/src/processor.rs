@@ -53,7 +53,7 @@ use crate::store::key_value::{
 };
 use crate::store::session::SessionHandle;
 use crate::store::sessions::Sessions;
-use crate::store::spec::StoreKind;
+use crate::store::spec::{StoreKind, StoreSpec};
 use crate::store::versioned::{VersionedHandle, Versions};
 use crate::store::window::{WindowHandle, Windows};
 use crate::time::Timestamp;
@@ -120,6 +120,7 @@ struct BoundStore {
     kind: StoreKind,
     /// The store's clock, if its kind has one.
     observed: Option<TimeSlot>,
+    time_to_live_ms: Option<i64>,
     serdes: Arc<dyn Any + Send + Sync>,
 }
 
@@ -127,7 +128,7 @@ impl BoundStores {
     pub(crate) fn new(wiring: &mut Wiring<'_>, names: &[String]) -> Result<Self> {
         let stores = names.iter().map(|name| {
             let index = wiring.store_index(name)?;
-            let kind = wiring.store_spec(name)?.kind;
+            let StoreSpec { kind, time_to_live_ms, .. } = *wiring.store_spec(name)?;
             let observed = match kind {
                 StoreKind::Versioned { .. }
                 | StoreKind::TimestampedWindow { .. }
@@ -135,7 +136,7 @@ impl BoundStores {
                 _ => None,
             };
             let serdes = Arc::clone(&wiring.stores[wiring.task_stores[index.0]].serdes);
-            Ok(BoundStore { name: name.clone(), index, kind, observed, serdes })
+            Ok(BoundStore { name: name.clone(), index, kind, observed, time_to_live_ms, serdes })
         });
         let stores = stores.collect::<Result<_>>()?;
         let is_global = |store: &&Store| wiring.global_stores.contains(&store.spec.name);
@@ -413,6 +414,8 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
             name: name.clone(),
             key: serdes.key.clone(),
             value: serdes.value.clone(),
+            has_timestamps: bound.kind == StoreKind::TimestampedKeyValue,
+            time_to_live_ms: bound.time_to_live_ms,
         })
     }
 
@@ -427,6 +430,7 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
             store: self.ctx.host.store(handle.index),
             buffers: &mut self.ctx.env.buffers,
             timestamp,
+            now: self.ctx.env.stream_time,
         }
     }
 

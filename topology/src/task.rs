@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
+use crate::handler::NamedError;
 use crate::held_back::HeldLimit;
 use crate::node::{
     Context, DropReason, Env, Host, PunctuationType, Schedule, ScheduleId, SinkTopic, Slot,
-    TimeSlot, run_flush, run_init, run_punctuate, run_source,
+    TimeSlot, run_expired, run_flush, run_init, run_punctuate, run_source,
 };
 use crate::record::RawRecord;
-use crate::store::bytes::StoreIndex;
+use crate::store::bytes::{Expired, StoreIndex};
 use crate::time::Timestamp;
 
 /// Which input of a task a record came from; see [`Task::input`].
@@ -23,17 +24,33 @@ pub struct Task {
     inputs: Vec<(SinkTopic, u32)>,
     /// The clocks of the stores that have one.
     store_times: BTreeMap<usize, TimeSlot>,
+    expiring: Vec<ExpiringStore>,
+    /// The entry that expires, in a buffer that is used again.
+    expired: Expired,
     env: Env,
 }
+
+/// A store whose entries have a time to live.
+pub(crate) struct ExpiringStore {
+    pub(crate) store: StoreIndex,
+    /// The node that tells those below of its deletions.
+    pub(crate) keeper: Option<u32>,
+}
+
+/// How many entries of a store are looked at for their expiry after one record. More than that, as
+/// after a long pause in event time, would hold up the thread; they wait for the next records, and
+/// nobody sees them meanwhile.
+const EXPIRY_LOOKS_PER_RECORD: usize = 1_000;
 
 impl Task {
     pub(crate) fn new(
         nodes: Vec<Slot>,
         inputs: Vec<(SinkTopic, u32)>,
         store_times: BTreeMap<usize, TimeSlot>,
+        expiring: Vec<ExpiringStore>,
         env: Env,
     ) -> Self {
-        Self { nodes, inputs, store_times, env }
+        Self { nodes, inputs, store_times, expiring, expired: Expired::default(), env }
     }
 
     /// How long, by the wall clock, operators that wait for windows to close pause between two
@@ -99,7 +116,8 @@ impl Task {
         Ok(())
     }
 
-    /// Takes one record through the nodes, then fires the stream-time punctuations that it made due.
+    /// Takes one record through the nodes, then takes out what expired by its time, and fires the
+    /// stream-time punctuations that it made due.
     ///
     /// # Errors
     /// When a handler says so, or when a store or the producer fails.
@@ -114,11 +132,34 @@ impl Task {
         self.env.node_records[node as usize] += 1;
         let mut ctx = context(&mut self.nodes, &mut self.env, host, record);
         ctx.enter(node, run_source)?;
+        if !self.expiring.is_empty() {
+            self.take_expired(host)?;
+        }
         if !self.env.schedules.is_empty() {
             let now = self.env.stream_time;
             self.punctuate(PunctuationType::StreamTime, now, host)?;
         }
         if self.env.held.is_too_much() { self.flush(host) } else { Ok(()) }
+    }
+
+    /// Gives a record on which code has panicked to the processing handler, in place of
+    /// [`process`](Self::process).
+    ///
+    /// # Errors
+    /// As [`process`](Self::process); the handler's "fail" is an error of processing.
+    pub fn refuse(
+        &mut self,
+        input: InputIndex,
+        record: &RawRecord<'_>,
+        panic: &str,
+        host: &mut dyn Host,
+    ) -> Result {
+        let cause = NamedError { name: "tidemill.Panic".to_owned(), message: panic.to_owned() };
+        context(&mut self.nodes, &mut self.env, host, record).decide(
+            input.0,
+            Error::processing(cause),
+            record.timestamp,
+        )
     }
 
     /// Fires the wall-clock punctuations that are due.
@@ -224,6 +265,21 @@ impl Task {
         let none = RawRecord::none();
         for node in (0_u32..).take(self.nodes.len()) {
             context(&mut self.nodes, &mut self.env, host, &none).enter(node, run)?;
+        }
+        Ok(())
+    }
+
+    /// Takes out of the stores what has expired, within the open commit.
+    fn take_expired(&mut self, host: &mut dyn Host) -> Result {
+        let now = self.env.stream_time;
+        let none = RawRecord::none();
+        for ExpiringStore { store, keeper } in &self.expiring {
+            let mut looks = EXPIRY_LOOKS_PER_RECORD;
+            while host.store(*store).take_expired(now, &mut looks, &mut self.expired)? {
+                let (Some(keeper), entry) = (*keeper, &self.expired) else { continue };
+                context(&mut self.nodes, &mut self.env, host, &none)
+                    .enter(keeper, |slot, ctx| run_expired(slot, entry, ctx))?;
+            }
         }
         Ok(())
     }

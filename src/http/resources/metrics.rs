@@ -5,7 +5,6 @@ use crate::http::route::Call;
 
 /// The metrics, in the format that the client prefers.
 pub fn metrics(call: &Call<'_>) -> Result<Response, Failure> {
-    let encoded = call.instance.metrics(call.request.accept());
-    let (content_type, text) = encoded.map_err(Failure::internal)?;
+    let (content_type, text) = call.instance.metrics(call.request.accept());
     Ok(response::text(content_type, text))
 }

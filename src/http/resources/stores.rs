@@ -1,5 +1,5 @@
 //! `/stores`: what state there is. `/stores/{store}/{key}`: a key's value, or its windows.
-//! `/stores/{store}`: a range of entries, page by page.
+//! `/stores/{store}`: a range of entries, page by page, or how many there are.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::http::forward;
 use crate::http::request::Request;
 use crate::http::response::{self, Failure, Response};
 use crate::http::route::Call;
-use crate::status::{Holder, KeyText, Query, StoreKeys, StorePart, StoreQuestion};
+use crate::status::{Holder, KeyText, Query, QueryError, StoreKeys, StorePart, StoreQuestion};
 
 /// Entries of a page when the client does not say.
 const DEFAULT_LIMIT: usize = 100;
@@ -44,8 +44,11 @@ pub fn range(call: &Call<'_>) -> Result<Response, Failure> {
         }
     };
     let question = question(call, keys)?;
+    if flag(request, "count")? {
+        return count(call, &question);
+    }
     let parts = call.instance.holders(&question)?;
-    if parts.iter().all(|part| part.holder == Holder::Here) {
+    if parts.iter().all(|part| part.holder == Holder::Here && part.copies.is_empty()) {
         return Ok(response::json(&call.instance.query(&Query::Store(question))?));
     }
     let mut pages = Vec::new();
@@ -56,6 +59,8 @@ pub fn range(call: &Call<'_>) -> Result<Response, Failure> {
             Err(answer) => return Ok(answer),
         }
     }
+    let lag = pages.iter().filter_map(|page| page.lag).max();
+    let pages = pages.into_iter().map(|page| page.entries).collect();
     let page = MergedPage::of(pages, question.order, question.limit);
     let entries = page.entries.into_iter().map(|(_, mut entry)| {
         if let Some(entry) = entry.as_object_mut().filter(|_| !question.cursors) {
@@ -63,11 +68,35 @@ pub fn range(call: &Call<'_>) -> Result<Response, Failure> {
         }
         entry
     });
-    Ok(response::json(&json!({
+    let mut answer = json!({
         "store": question.store,
         "entries": entries.collect::<Vec<Value>>(),
         "next": page.next.as_ref().map(Cursor::to_text),
-    })))
+    });
+    if let Some(lag) = lag {
+        answer["lag"] = lag.into();
+    }
+    Ok(response::json(&answer))
+}
+
+/// About how many entries the store has on all instances.
+fn count(call: &Call<'_>, question: &StoreQuestion) -> Result<Response, Failure> {
+    let (mut entries, mut lag) = (0, None);
+    for part in &call.instance.holders(question)? {
+        let counted = match of_part(call, question, part, Query::Count)? {
+            Ok(counted) => counted,
+            Err(answer) => return Ok(answer),
+        };
+        entries += counted.get("approximate_entries").and_then(Value::as_u64).ok_or_else(|| {
+            Failure::internal("an instance answered with something that is no count".to_owned())
+        })?;
+        lag = lag.max(counted.get("lag").and_then(Value::as_u64));
+    }
+    let mut answer = json!({ "store": question.store, "approximate_entries": entries });
+    if let Some(lag) = lag {
+        answer["lag"] = lag.into();
+    }
+    Ok(response::json(&answer))
 }
 
 /// The page of the partitions that one instance holds, or its answer if that is none.
@@ -75,36 +104,66 @@ fn page_of(
     call: &Call<'_>,
     question: &StoreQuestion,
     part: &StorePart,
-) -> Result<Result<MergedPage<Value>, Response>, Failure> {
-    let answer = match &part.holder {
-        Holder::Nobody => return Err(Failure::unavailable(part.nobody())),
+) -> Result<Result<PartPage, Response>, Failure> {
+    match of_part(call, question, part, Query::Store)? {
+        Ok(page) => read_page(page).map(Ok),
+        Err(answer) => Ok(Err(answer)),
+    }
+}
+
+/// What the instance that holds some partitions says of them, or its answer if it cannot.
+fn of_part(
+    call: &Call<'_>,
+    question: &StoreQuestion,
+    part: &StorePart,
+    query: impl Fn(StoreQuestion) -> Query,
+) -> Result<Result<Value, Response>, Failure> {
+    let owner = match &part.holder {
         Holder::Here => {
             let partitions = Some(part.partitions.clone());
             let question = StoreQuestion { partitions, cursors: true, ..question.clone() };
-            call.instance.query(&Query::Store(question))?
-        }
-        Holder::Other(owner) => {
-            let partitions: Vec<_> = part.partitions.iter().map(i32::to_string).collect();
-            let mut address = call.request.address().to_owned();
-            address.push(if address.contains('?') { '&' } else { '?' });
-            // The last of several parameters of one name counts.
-            address.push_str(&format!("cursors=true&partition={}", partitions.join(",")));
-            let answer = forward::ask(call, owner, &address)?;
-            if answer.status != StatusCode::OK {
-                return Ok(Err(answer.into()));
+            match call.instance.query(&query(question)) {
+                Ok(answer) => return Ok(Ok(answer)),
+                // It restores; there may be a copy elsewhere.
+                Err(QueryError::Moving { .. }) if !part.copies.is_empty() => None,
+                Err(error) => return Err(error.into()),
             }
-            serde_json::from_slice(&answer.body).map_err(|error| {
-                let detail = format!("its answer is no page of entries: {error}");
-                Failure::unavailable_at(&detail, owner)
-            })?
         }
+        Holder::Nobody => None,
+        Holder::Other(owner) => Some(owner),
     };
-    read_page(answer).map(Ok).ok_or_else(|| {
-        Failure::internal("an instance answered with something that is no page".to_owned())
+    let partitions: Vec<_> = part.partitions.iter().map(i32::to_string).collect();
+    let mut address = call.request.address().to_owned();
+    address.push(if address.contains('?') { '&' } else { '?' });
+    // The last of several parameters of one name counts.
+    address.push_str(&format!("cursors=true&partition={}", partitions.join(",")));
+    let answer = forward::ask_any(call, owner, &part.copies, &address)
+        .ok_or_else(|| Failure::unavailable(part.nobody()))??;
+    if answer.status != StatusCode::OK {
+        return Ok(Err(answer.into()));
+    }
+    serde_json::from_slice(&answer.body).map(Ok).map_err(|error| {
+        Failure::internal(format!("another instance's answer is no JSON: {error}"))
     })
 }
 
-fn read_page(mut page: Value) -> Option<MergedPage<Value>> {
+/// The page of some partitions.
+struct PartPage {
+    entries: MergedPage<Value>,
+    /// How far the copy was behind that it was read from.
+    lag: Option<u64>,
+}
+
+/// A page as an instance answers with.
+fn read_page(mut page: Value) -> Result<PartPage, Failure> {
+    let lag = page.get("lag").and_then(Value::as_u64);
+    let entries = read_entries(&mut page).ok_or_else(|| {
+        Failure::internal("an instance answered with something that is no page".to_owned())
+    })?;
+    Ok(PartPage { entries, lag })
+}
+
+fn read_entries(page: &mut Value) -> Option<MergedPage<Value>> {
     let Value::Array(entries) = page.get_mut("entries")?.take() else { return None };
     let place = |entry: &Value| Cursor::from_text(entry.get("cursor")?.as_str()?);
     let entries = entries.into_iter().map(|entry| Some((place(&entry)?, entry)));
@@ -131,6 +190,7 @@ fn question(call: &Call<'_>, keys: StoreKeys) -> Result<StoreQuestion, Failure> 
         after: request.parameter("after").map(str::to_owned),
         partitions: request.parameter("partition").map(partitions).transpose()?,
         cursors: flag(request, "cursors")?,
+        max_lag: max_lag(request)?,
     })
 }
 
@@ -165,6 +225,13 @@ fn time(request: &Request, name: &str) -> Result<Option<Timestamp>, Failure> {
         Failure::bad_request(format!(
             "`{name}` is {text:?}: expected a time in milliseconds since 1970"
         ))
+    })
+}
+
+fn max_lag(request: &Request) -> Result<Option<u64>, Failure> {
+    let Some(text) = request.parameter("max_lag") else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| {
+        Failure::bad_request(format!("`max_lag` is {text:?}: expected a number of records"))
     })
 }
 

@@ -35,6 +35,30 @@ impl FetchedMessage {
         // SAFETY: live until the drop, and changed by nobody.
         unsafe { self.0.as_ref() }
     }
+
+    /// Whether the record's bytes say at first sight that it has no headers, as most have none.
+    ///
+    /// librdkafka makes two objects to find that out. The bytes lie as they came, in the format of
+    /// all batches that have a leader epoch (magic 2): key length, key, value length, value, number
+    /// of headers, ...; lengths and numbers are zigzag varints, of which a zero is one zero byte.
+    fn is_plainly_without_headers(&self) -> bool {
+        if self.leader_epoch().is_none() {
+            return false;
+        }
+        match (self.value(), self.key()) {
+            // SAFETY: librdkafka copies neither value nor key, so the number of headers lies behind
+            // the value, in the same buffer. Only empty ones do not point into it.
+            (Some(value), _) if !value.is_empty() => unsafe {
+                *value.as_ptr().add(value.len()) == 0
+            },
+            // SAFETY: as above. The length of a value that is null or empty, -1 or 0, comes first.
+            (_, Some(key)) if !key.is_empty() => unsafe {
+                let behind = key.as_ptr().add(key.len());
+                *behind <= 1 && *behind.add(1) == 0
+            },
+            _ => false,
+        }
+    }
 }
 
 impl Drop for FetchedMessage {
@@ -79,6 +103,9 @@ impl Message for FetchedMessage {
 
     fn read_headers(&self, headers: &mut Headers) {
         headers.clear();
+        if self.is_plainly_without_headers() {
+            return;
+        }
         let mut list = ptr::null_mut();
         // SAFETY: the message is live; the list belongs to it, as do the names and values.
         unsafe {

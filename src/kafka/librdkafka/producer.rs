@@ -25,6 +25,9 @@ use super::codes::{self, check_transactional, read_code};
 use super::native::{Client, Config, PartitionList, Shared, UNASSIGNED, c_string, millis, text};
 use super::statistics;
 
+/// What is left at least for committing when the deliveries before it took all the time.
+const SHORTEST_CALL: Duration = Duration::from_millis(100);
+
 /// A producer of one thread, transactional or not.
 #[derive(Debug)]
 pub struct LibrdkafkaProducer {
@@ -123,10 +126,13 @@ impl Drop for LibrdkafkaProducer {
 
 impl Producer for LibrdkafkaProducer {
     fn init_transactions(&mut self, timeout: Duration) -> Result<(), KafkaError> {
-        self.connect(timeout / 2);
+        let started = Instant::now();
+        // Two questions, so that most of the time is left.
+        self.connect(timeout / 4);
+        let left = timeout.saturating_sub(started.elapsed());
         // SAFETY: the client is live.
         unsafe {
-            let outcome = rd_kafka_init_transactions(self.client.raw(), millis(timeout));
+            let outcome = rd_kafka_init_transactions(self.client.raw(), millis(left));
             check_transactional(outcome, "init transactions")
         }
     }
@@ -161,11 +167,13 @@ impl Producer for LibrdkafkaProducer {
     }
 
     fn commit(&mut self, timeout: Duration) -> Result<(), KafkaError> {
-        // What is not delivered by then, the call below waits for.
+        let started = Instant::now();
+        // What is not delivered by then, the call below says; the next one goes on from there.
         self.deliver(timeout);
+        let left = timeout.saturating_sub(started.elapsed()).max(SHORTEST_CALL);
         // SAFETY: the client is live. The delivery callback runs on this thread meanwhile.
         unsafe {
-            let outcome = rd_kafka_commit_transaction(self.client.raw(), millis(timeout));
+            let outcome = rd_kafka_commit_transaction(self.client.raw(), millis(left));
             check_transactional(outcome, "commit transaction")
         }
     }

@@ -1,7 +1,6 @@
 //! The thread of an instance that speaks with the others, outside of the record path.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Membership;
@@ -10,6 +9,7 @@ use crate::kafka::Cluster;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::observe::Shared;
 use crate::runtime::standby::Predecessors;
+use crate::runtime::stop::StopSignal;
 
 /// How long others are listened to before this instance looks for news of its own.
 const TURN: Duration = Duration::from_millis(50);
@@ -23,7 +23,7 @@ pub struct MembersRole<C, M> {
     /// What this instance shows of itself.
     pub shared: Arc<Shared>,
     /// Set when the instance is told to stop.
-    pub stop: Arc<AtomicBool>,
+    pub stop: Arc<StopSignal>,
     /// Whether it says that it is gone when it stops. One that promises to come back does not.
     pub says_goodbye: bool,
 }
@@ -34,7 +34,7 @@ impl<C: Cluster, M: Membership> MembersRole<C, M> {
     /// # Errors
     /// When the cluster refuses it for good.
     pub fn run(mut self) -> Result<(), RuntimeError> {
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.stop.is_told() {
             self.run_once(TURN)?;
         }
         if self.says_goodbye {
@@ -54,7 +54,7 @@ impl<C: Cluster, M: Membership> MembersRole<C, M> {
         own.standbys = self.shared.standbys();
         self.membership.turn(&own, wait)?;
         if let Some(predecessors) = &mut self.predecessors {
-            predecessors.turn();
+            predecessors.turn(&self.stop);
         }
         Ok(())
     }

@@ -30,6 +30,8 @@ use crate::runtime::plan::WantedTopic;
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
 /// How long one call may wait for the cluster.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long saying good-bye may take: who does not hear of it finds out by itself.
+const GOODBYE: Duration = Duration::from_secs(2);
 /// How long a cluster that did not answer is left alone.
 const RETRY: Duration = Duration::from_secs(1);
 /// Records taken at once.
@@ -209,7 +211,7 @@ impl<C: Cluster> Membership for MembersTopic<C> {
     fn leave(&mut self) {
         let Link::Open(open) = &mut self.link else { return };
         let told = open.send(&self.settings.instance, None);
-        let flushed = open.producer.flush(TIMEOUT);
+        let flushed = open.producer.flush(GOODBYE);
         if told.is_err() || flushed.is_err() {
             tracing::debug!("could not say good-bye; the others will notice");
         }

@@ -16,7 +16,7 @@ use tidemill_topology::store::select::{Keys, Select, Selected};
 use tidemill_topology::store::text::StoreText;
 use tidemill_topology::time::Timestamp;
 
-use super::local_store::LocalStore;
+use super::local_store::{Found, LocalStore};
 use super::readable::{ReadableStores, StorePlace};
 use crate::status::{KeyText, QueryError, StoreKeys, StorePart, StoreQuestion};
 
@@ -32,7 +32,22 @@ impl JsonStore {
     /// # Errors
     /// When there is none.
     pub fn new(stores: &Arc<ReadableStores>, name: &str) -> Result<Self, QueryError> {
-        let store = LocalStore::new(stores, name)?;
+        Self::of(LocalStore::new(stores, name)?, stores)
+    }
+
+    /// The store that a question is about, read as it says.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn asked(
+        stores: &Arc<ReadableStores>,
+        question: &StoreQuestion,
+    ) -> Result<Self, QueryError> {
+        Self::of(LocalStore::new(stores, &question.store)?.max_lag(question.max_lag), stores)
+    }
+
+    fn of(store: LocalStore, stores: &ReadableStores) -> Result<Self, QueryError> {
+        let name = &store.place().spec.name;
         let text = stores.topology().store_text(name);
         let text = text.ok_or_else(|| QueryError::NotFound(format!("store {name}")))?;
         Ok(Self { store, text })
@@ -124,12 +139,20 @@ impl JsonStore {
             let [partition] = partitions[..] else {
                 return Err(QueryError::Misfit("a key has one partition".to_owned()));
             };
-            let found = self.store.one(partition, &select)?;
+            let Found { found, lag } = self.store.one(partition, &select)?;
             let entry = found.ok_or_else(|| {
-                QueryError::NotFound(format!("the key in partition {partition} of store {name}"))
+                let copy = lag.map_or_else(String::new, |lag| {
+                    format!(", in a copy that lags {lag} records behind,")
+                });
+                QueryError::NotFound(format!(
+                    "the key in partition {partition} of store {name}{copy}"
+                ))
             })?;
             let mut answer = self.entry(partition, &entry);
             answer.insert("store".to_owned(), name.as_str().into());
+            if let Some(lag) = lag {
+                answer.insert("lag".to_owned(), lag.into());
+            }
             return Ok(Value::Object(answer));
         }
         let after = match &question.after {
@@ -138,11 +161,32 @@ impl JsonStore {
             })?),
             None => None,
         };
-        let page = self.store.page(&partitions, &select, after.as_ref())?;
-        Ok(self.page(&page, question.cursors))
+        let Found { found: page, lag } = self.store.page(&partitions, &select, after.as_ref())?;
+        Ok(self.page(&page, lag, question.cursors))
     }
 
-    fn page(&self, page: &MergedPage<Selected>, cursors: bool) -> Value {
+    /// About how many entries the partitions have that a question concerns.
+    ///
+    /// # Errors
+    /// When the question asks for less than whole partitions, or one of them cannot be read here.
+    pub fn count(&self, question: &StoreQuestion) -> Result<Value, QueryError> {
+        let is_whole = question.keys == StoreKeys::Range(None, None)
+            && (question.since, question.until, question.as_of) == (None, None, None);
+        if !is_whole {
+            return Err(QueryError::Misfit(
+                "`count` is of whole partitions: leave keys and times out".to_owned(),
+            ));
+        }
+        let (_, partitions) = self.read_question(question)?;
+        let Found { found, lag } = self.store.approximate_entries(&partitions)?;
+        let mut answer = json!({ "store": self.place().spec.name, "approximate_entries": found });
+        if let Some(lag) = lag {
+            answer["lag"] = lag.into();
+        }
+        Ok(answer)
+    }
+
+    fn page(&self, page: &MergedPage<Selected>, lag: Option<u64>, cursors: bool) -> Value {
         let entries = page.entries.iter().map(|(cursor, found)| {
             let mut entry = self.entry(cursor.partition, found);
             if cursors {
@@ -150,11 +194,15 @@ impl JsonStore {
             }
             Value::Object(entry)
         });
-        json!({
+        let mut answer = json!({
             "store": self.place().spec.name,
             "entries": entries.collect::<Vec<_>>(),
             "next": page.next.as_ref().map(Cursor::to_text),
-        })
+        });
+        if let Some(lag) = lag {
+            answer["lag"] = lag.into();
+        }
+        answer
     }
 
     fn entry(&self, partition: i32, entry: &Selected) -> Map<String, Value> {
@@ -209,8 +257,9 @@ pub fn list(stores: &Arc<ReadableStores>) -> Result<Value, QueryError> {
             "subtopology": place.subtopology.0,
             "partitions": place.partitions,
             "here": here,
+            "copies_here": store.copies_here().keys().collect::<Vec<_>>(),
             // An estimate that cannot be had is no error.
-            "entries_here": store.approximate_entries(&here).ok(),
+            "entries_here": store.approximate_entries(&here).ok().map(|count| count.found),
         }));
     }
     Ok(json!({ "stores": shown }))

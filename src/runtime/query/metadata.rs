@@ -1,6 +1,7 @@
 //! Who hosts what: the instances, their tasks, and the partitions of each store.
 
 use serde_json::{Map, Value, json};
+use tidemill_topology::graph::TaskId;
 
 use super::readable::ReadableStores;
 use crate::runtime::membership::Member;
@@ -11,7 +12,8 @@ use crate::status::{Holder, QueryError};
 /// # Errors
 /// When a store is not where the topology says.
 pub fn metadata(stores: &ReadableStores) -> Result<Value, QueryError> {
-    let instances: Vec<Value> = stores.members().iter().map(instance).collect();
+    let members = stores.members();
+    let instances: Vec<Value> = members.iter().map(instance).collect();
     let mut shown = Vec::new();
     for name in stores.names() {
         let place = stores.place(&name)?;
@@ -26,6 +28,7 @@ pub fn metadata(stores: &ReadableStores) -> Result<Value, QueryError> {
                 Holder::Nobody => None,
             };
             shown.insert("owner".to_owned(), json!(owner));
+            shown.insert("copies".to_owned(), json!(copies(&members, task)));
             Value::Object(shown)
         });
         shown.push(json!({
@@ -35,6 +38,16 @@ pub fn metadata(stores: &ReadableStores) -> Result<Value, QueryError> {
         }));
     }
     Ok(json!({ "instances": instances, "stores": shown }))
+}
+
+/// The instances that live and keep a copy of a task.
+fn copies(members: &[Member], task: TaskId) -> Vec<Value> {
+    let alive = members.iter().filter(|member| member.is_alive);
+    let copies = alive.filter_map(|member| Some((member, member.standbys.get(&task)?)));
+    let shown = copies.map(|(member, copy)| {
+        json!({ "instance": member.instance, "host": member.host, "lag": copy.lag })
+    });
+    shown.collect()
 }
 
 fn instance(member: &Member) -> Value {

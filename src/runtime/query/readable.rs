@@ -1,4 +1,13 @@
 //! Which tasks of an instance can be read now, and how their threads are asked to show them.
+//!
+//! A task that another instance runs can be read where its state is copied, by those who accept how
+//! far the copy is behind. While such a task moves here, its copy answers until it runs:
+//!
+//! ```text
+//! copied --assigned to this instance--> copied, and restoring --runs--> readable
+//!    |                                          |
+//!    +------- kept no longer, or revoked -------+--> not here
+//! ```
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +61,15 @@ enum Here {
     Readable { view: Arc<CommittedView>, asker: Arc<Asker> },
 }
 
+/// A copy of a task's stores, as readers see it.
+#[derive(Clone)]
+pub struct ReadableCopy {
+    /// Its stores.
+    pub view: Arc<CommittedView>,
+    /// Records of its changelogs that it has yet to read, as its last fetch saw them.
+    pub lag: u64,
+}
+
 /// Where a store is in the topology.
 #[derive(Clone, Debug)]
 pub struct StorePlace {
@@ -82,13 +100,16 @@ pub struct ReadableStores {
     members: Arc<MembersView>,
     plan: OnceLock<Arc<Plan>>,
     tasks: RwLock<BTreeMap<TaskId, Here>>,
+    /// Locked after the tasks where both are.
+    copies: RwLock<BTreeMap<TaskId, ReadableCopy>>,
 }
 
 impl ReadableStores {
     /// Of an instance of this topology, none of whose tasks can be read yet.
     #[must_use]
     pub fn new(topology: Topology, members: Arc<MembersView>) -> Self {
-        Self { topology, members, plan: OnceLock::new(), tasks: RwLock::default() }
+        let (tasks, copies) = (RwLock::default(), RwLock::default());
+        Self { topology, members, plan: OnceLock::new(), tasks, copies }
     }
 
     /// Takes note of how many partitions there are. Later calls change nothing.
@@ -113,12 +134,80 @@ impl ReadableStores {
 
     /// A task's stores can be read from now on.
     pub fn open(&self, task: TaskId, view: Arc<CommittedView>, asker: &Arc<Asker>) {
-        self.tasks_mut().insert(task, Here::Readable { view, asker: Arc::clone(asker) });
+        let mut tasks = self.tasks_mut();
+        tasks.insert(task, Here::Readable { view, asker: Arc::clone(asker) });
+        self.copies_mut().remove(&task);
     }
 
     /// A task is not here any more.
     pub fn close(&self, task: TaskId) {
-        self.tasks_mut().remove(&task);
+        let mut tasks = self.tasks_mut();
+        tasks.remove(&task);
+        self.copies_mut().remove(&task);
+    }
+
+    fn copies(&self) -> RwLockReadGuard<'_, BTreeMap<TaskId, ReadableCopy>> {
+        self.copies.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn copies_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<TaskId, ReadableCopy>> {
+        self.copies.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The copies that this instance keeps. One that was handed over to its task, which restores
+    /// what it lacks, answers until the task runs.
+    pub fn set_copies(&self, kept: BTreeMap<TaskId, ReadableCopy>) {
+        let tasks = self.tasks();
+        let mut copies = self.copies_mut();
+        copies.retain(|task, _| matches!(tasks.get(task), Some(Here::Restoring)));
+        copies.extend(kept);
+    }
+
+    /// A copy that was handed over lags so many records behind the end that its task restores to.
+    pub fn set_copy_lag(&self, task: TaskId, lag: u64) {
+        if let Some(copy) = self.copies_mut().get_mut(&task) {
+            copy.lag = lag;
+        }
+    }
+
+    /// How far behind the copy of a store's task is; `None` where there is none, or the store has
+    /// no changelog that a copy could follow.
+    #[must_use]
+    pub fn copy_lag(&self, place: &StorePlace, partition: i32) -> Option<u64> {
+        let lag = self.copies().get(&place.task(partition)).map(|copy| copy.lag);
+        lag.filter(|_| self.is_copied(place))
+    }
+
+    /// Whether copies have a store: not one without a changelog, and not one whose changelog is an
+    /// input, as only the task's owner knows how far that is processed.
+    fn is_copied(&self, place: &StorePlace) -> bool {
+        let Some(plan) = self.plan.get().filter(|_| !place.is_global) else { return false };
+        let changelogs = &plan.subtopology(place.subtopology).changelogs;
+        changelogs.get(place.index.0).and_then(Option::as_ref).is_some_and(|log| !log.is_input)
+    }
+
+    /// The partitions of a store of whose tasks copies are here, and how far those are behind.
+    #[must_use]
+    pub fn copied_partitions(&self, place: &StorePlace) -> BTreeMap<i32, u64> {
+        if !self.is_copied(place) {
+            return BTreeMap::new();
+        }
+        let copies = self.copies();
+        let of_store = copies.iter().filter(|(task, _)| task.subtopology == place.subtopology);
+        of_store.map(|(task, copy)| (task.partition, copy.lag)).collect()
+    }
+
+    /// Other instances that keep a copy of a task, the least behind first.
+    #[must_use]
+    pub fn copiers(&self, task: TaskId) -> Vec<Owner> {
+        let members = self.members();
+        let others = members.iter().filter(|member| member.is_alive && !member.is_self);
+        let mut copiers: Vec<_> = others
+            .filter_map(|member| Some((member.standbys.get(&task)?.lag, owner(member))))
+            .filter(|(lag, _)| *lag >= 0)
+            .collect();
+        copiers.sort_by_key(|(lag, _)| *lag);
+        copiers.into_iter().map(|(_, owner)| owner).collect()
     }
 
     /// All instances that are known.
@@ -146,6 +235,12 @@ impl ReadableStores {
         holders
             .min_by_key(|(_, held)| held.state != running)
             .map_or(Holder::Nobody, |(member, _)| Holder::Other(owner(member)))
+    }
+
+    /// Whether a task runs here.
+    #[must_use]
+    pub fn is_readable(&self, task: TaskId) -> bool {
+        matches!(self.tasks().get(&task), Some(Here::Readable { .. }))
     }
 
     /// The topology.
@@ -225,6 +320,28 @@ impl ReadableStores {
             }
             asker.ask();
             view.wait(ASK_AGAIN);
+        }
+    }
+
+    /// Reads the copy of a store's task if it lags no more than `max_lag` records behind, and says
+    /// how far it does; `None` when there is no such copy.
+    ///
+    /// # Errors
+    /// What `read` returns.
+    pub fn read_copy<T>(
+        &self,
+        place: &StorePlace,
+        partition: i32,
+        max_lag: u64,
+        mut read: impl FnMut(&Committed<'_>) -> Result<T, QueryError>,
+    ) -> Result<Option<(T, u64)>, QueryError> {
+        let view = self.copies().get(&place.task(partition)).map(|copy| Arc::clone(&copy.view));
+        let Some(Ok(committed)) = view.as_ref().map(|view| view.read()) else { return Ok(None) };
+        // Looked at while the stores are held: a copy that was emptied to be read anew is hidden
+        // until its new lag is known here.
+        match self.copy_lag(place, partition).filter(|lag| *lag <= max_lag) {
+            Some(lag) => read(&committed).map(|found| Some((found, lag))),
+            None => Ok(None),
         }
     }
 }

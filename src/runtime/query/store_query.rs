@@ -1,6 +1,6 @@
 //! A store as a program asks it: with its types.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds, RangeInclusive};
 
@@ -23,8 +23,8 @@ const READ_AHEAD: usize = 1_000;
 ///
 /// Every answer is of state that a commit has made final; one look-up, or one page of a partition,
 /// is of one commit. A partition that is not here is an error that names its task,
-/// [`QueryError::Elsewhere`]; one that restores or moves is [`QueryError::Unavailable`]: ask again
-/// a little later. A key is looked for where Kafka's default partitioner puts it; a store whose
+/// [`QueryError::Elsewhere`], unless [`max_lag`](Self::max_lag) lets a copy answer; one that
+/// restores or moves is [`QueryError::Moving`]: ask again a little later. A key is looked for where Kafka's default partitioner puts it; a store whose
 /// keys are placed in another way is asked with [`in_partition`](Self::in_partition).
 pub struct StoreQuery<K, V> {
     reader: StoreReader<K, V>,
@@ -72,10 +72,37 @@ impl<K: 'static, V: 'static> StoreQuery<K, V> {
         self
     }
 
+    /// Reads the copies that this instance keeps of tasks that run elsewhere, too
+    /// (`standby.replicas`), as long as they lag no more than so many records behind. What such a copy
+    /// answers was committed, but something newer may have been since.
+    #[must_use]
+    pub fn max_lag(mut self, records: u64) -> Self {
+        self.store = self.store.max_lag(Some(records));
+        self
+    }
+
     /// The partitions that can be asked here now.
     #[must_use]
     pub fn partitions_here(&self) -> Vec<i32> {
         self.store.here()
+    }
+
+    /// The partitions of which a copy is here, and how many records each lags behind.
+    #[must_use]
+    pub fn copies_here(&self) -> BTreeMap<i32, u64> {
+        self.store.copies_here()
+    }
+
+    /// The other instances that keep a copy of what a key is in, the least behind first.
+    ///
+    /// # Errors
+    /// As [`owner`](Self::owner).
+    pub fn copiers(&self, key: &K) -> Result<Vec<Owner>, QueryError> {
+        Ok(self.store.copiers(self.partition(&self.key(key)?)?))
+    }
+
+    fn partition(&self, key: &[u8]) -> Result<i32, QueryError> {
+        self.partition.map_or_else(|| self.store.partition_of(key), Ok)
     }
 
     /// The instance that has a key, this one or another; `None` while nobody is known to have it.
@@ -83,9 +110,7 @@ impl<K: 'static, V: 'static> StoreQuery<K, V> {
     /// # Errors
     /// When the key has no bytes, or the cluster's topics are not known yet.
     pub fn owner(&self, key: &K) -> Result<Option<Owner>, QueryError> {
-        let key = self.key(key)?;
-        let partition = self.partition.map_or_else(|| self.store.partition_of(&key), Ok)?;
-        Ok(self.store.owner(partition))
+        Ok(self.store.owner(self.partition(&self.key(key)?)?))
     }
 
     /// The value under a key; in a versioned store the latest.
@@ -124,10 +149,11 @@ impl<K: 'static, V: 'static> StoreQuery<K, V> {
             return Err(self.misfit("keeps windows: use fetch"));
         }
         let key = self.key(key)?;
-        let partition = self.partition.map_or_else(|| self.store.partition_of(&key), Ok)?;
+        let partition = self.partition(&key)?;
         let times = (Timestamp::MIN, at);
         let question = Select { times, ..Select::new(Keys::One(key), 1) };
-        self.store.one(partition, &question)?.map(|found| self.entry(&found)).transpose()
+        let found = self.store.one(partition, &question)?.found;
+        found.map(|found| self.entry(&found)).transpose()
     }
 
     /// The entries of a range of keys, in the order of the keys' bytes, of every partition.
@@ -173,7 +199,7 @@ impl<K: 'static, V: 'static> StoreQuery<K, V> {
     /// When a partition cannot be read any more.
     pub fn approximate_entries(&self) -> Result<u64, QueryError> {
         let here = self.partition.map_or_else(|| self.store.here(), |partition| vec![partition]);
-        self.store.approximate_entries(&here)
+        Ok(self.store.approximate_entries(&here)?.found)
     }
 
     fn select(
@@ -275,7 +301,7 @@ impl<'q, K: 'static, V: 'static> Selection<'q, K, V> {
     pub fn page(&self, limit: usize) -> Result<EntryPage<K, V>, QueryError> {
         let question = Select { limit: limit.max(1), ..self.question.clone()? };
         let partitions = self.partitions.clone()?;
-        let page = self.query.store.page(&partitions, &question, self.after.as_ref())?;
+        let page = self.query.store.page(&partitions, &question, self.after.as_ref())?.found;
         let entries = page.entries.iter().map(|(_, found)| self.query.entry(found));
         Ok(EntryPage { entries: entries.collect::<Result<_, _>>()?, next: page.next })
     }

@@ -9,6 +9,14 @@ use super::{Job, StateUpdater, Work};
 use crate::kafka::{Cluster, Consumer};
 use crate::runtime::membership::StandbyCopy;
 use crate::runtime::opening::OpenStores;
+use crate::runtime::query::readable::ReadableCopy;
+
+impl Job {
+    /// Records of its changelogs that are yet to be read.
+    pub(super) fn lag(&self) -> i64 {
+        self.open.iter().map(|log| (log.target.0 - log.position.0).max(0)).sum()
+    }
+}
 
 impl<C: Cluster> StateUpdater<C> {
     /// The copy that this instance keeps of a task: open, and a few records behind at most.
@@ -32,7 +40,7 @@ impl<C: Cluster> StateUpdater<C> {
         self.waiting.retain(|(waiting, ..)| *waiting != task);
         let at = self.jobs.iter().position(|job| job.task == task)?;
         let mut job = self.jobs.swap_remove(at);
-        self.unassign(&job);
+        self.unassign(job.task, &job.open);
         for log in job.open.iter().filter(|log| log.position >= log.target) {
             // It is caught up as of now, however long ago the last record came.
             let now = log.position_at(None, &self.clock);
@@ -48,9 +56,24 @@ impl<C: Cluster> StateUpdater<C> {
     pub(in crate::runtime) fn copies(&self) -> BTreeMap<TaskId, StandbyCopy> {
         let copy = |job: &Job| StandbyCopy {
             position: job.open.iter().map(|log| log.position.0).sum(),
-            lag: job.open.iter().map(|log| (log.target.0 - log.position.0).max(0)).sum(),
+            lag: job.lag(),
         };
         self.jobs.iter().map(|job| (job.task, copy(job))).collect()
+    }
+
+    /// Lets readers see the copies. How far behind each is comes first: one that was emptied, and so
+    /// hidden, is seen only with the lag that it has since.
+    pub(in crate::runtime) fn show_copies(&mut self) {
+        let copy = |job: &Job| ReadableCopy {
+            view: job.stores.stores.view(),
+            lag: u64::try_from(job.lag()).unwrap_or(0),
+        };
+        let copies = self.jobs.iter().map(|job| (job.task, copy(job))).collect();
+        self.shared.stores().set_copies(copies);
+        for job in &mut self.jobs {
+            // A copy has nothing uncommitted that would keep it from being shown.
+            job.stores.stores.show();
+        }
     }
 
     /// Whether a task's stores are here, or are to be as soon as they can be opened.

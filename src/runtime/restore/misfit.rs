@@ -23,7 +23,8 @@ pub(super) fn of(
 ) -> Option<&'static str> {
     if changelog.id.is_some() && position.topic_id.is_some() && position.topic_id != changelog.id {
         Some("topic_recreated")
-    } else if position.offset < first.0 {
+    } else if position.offset < first.0 && changelog.gone_after_ms.is_none() {
+        // The log of a windowed store starts with what still lives: nothing is missing of it.
         Some("below_log_start")
     } else if position.offset > last.0 {
         Some("beyond_log_end")
@@ -49,8 +50,25 @@ mod tests {
     fn reason(offset: i64, topic: u8, caught_up_at_ms: i64) -> Option<&'static str> {
         let position =
             Position { offset, topic_id: Some([topic; 16]), leader_epoch: None, caught_up_at_ms };
-        let changelog = ChangelogPlan { topic: "log".into(), id: Some([1; 16]), is_input: false };
-        of(&position, &changelog, Offset(10), Offset(20), NOW)
+        of(&position, &changelog(None), Offset(10), Offset(20), NOW)
+    }
+
+    fn changelog(gone_after_ms: Option<i64>) -> ChangelogPlan {
+        ChangelogPlan { topic: "log".into(), id: Some([1; 16]), is_input: false, gone_after_ms }
+    }
+
+    #[test]
+    fn a_windowed_store_goes_on_where_its_purged_changelog_starts() {
+        let position = |offset| Position {
+            offset,
+            topic_id: Some([1; 16]),
+            leader_epoch: None,
+            caught_up_at_ms: NOW,
+        };
+        let windowed = changelog(Some(1000));
+        assert_eq!(of(&position(9), &windowed, Offset(10), Offset(20), NOW), None);
+        let beyond = of(&position(21), &windowed, Offset(10), Offset(20), NOW);
+        assert_eq!(beyond, Some("beyond_log_end"));
     }
 
     #[test]

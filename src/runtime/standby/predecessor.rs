@@ -15,6 +15,7 @@ use tidemill_topology::graph::TaskId;
 use crate::clock::Clock;
 use crate::kafka::{Admin, Cluster, KafkaError, Producer, ProducerSettings};
 use crate::runtime::observe::Shared;
+use crate::runtime::stop::StopSignal;
 
 /// How long one call may wait for the cluster.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,8 +47,8 @@ impl<C: Cluster> Predecessors<C> {
     }
 
     /// Notes who has which task, and ends the transactions of those who are gone and whose tasks
-    /// came to this instance.
-    pub fn turn(&mut self) {
+    /// came to this instance, until told to stop.
+    pub fn turn(&mut self, stop: &StopSignal) {
         self.note();
         let held = self.shared.held_tasks();
         let waiting = held.iter().filter(|(_, held)| !held.is_running());
@@ -64,6 +65,9 @@ impl<C: Cluster> Predecessors<C> {
         }
         self.looked = Some(now);
         for thread in threads {
+            if stop.is_told() {
+                return;
+            }
             match self.end_unless_member(&thread) {
                 Ok(true) => {
                     tracing::info!(thread, "ended the transactions of a thread that is gone");

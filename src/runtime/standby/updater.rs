@@ -13,6 +13,7 @@ use crate::kafka::Cluster;
 use crate::runtime::observe::{Phase, Shared};
 use crate::runtime::plan::Plan;
 use crate::runtime::restore::{Done, StateUpdater};
+use crate::runtime::stop::StopSignal;
 use crate::status::Introspect;
 
 /// How often the placement is looked at.
@@ -34,7 +35,7 @@ pub struct StandbyUpdater<C: Cluster> {
     failed: Receiver<Done>,
     clock: Clock,
     shared: Arc<Shared>,
-    stop: Arc<AtomicBool>,
+    stop: Arc<StopSignal>,
     /// The tasks that have changelogs to copy from.
     tasks: Vec<TaskId>,
     settings: StandbySettings,
@@ -61,11 +62,11 @@ pub fn wait_until_warm(
     shared: &Shared,
     settings: &StandbySettings,
     clock: &Clock,
-    stop: &AtomicBool,
+    stop: &StopSignal,
 ) {
     let tasks = tasks_with_state(plan);
     let mut reported: Option<Instant> = None;
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.is_told() {
         let members = shared.members.members(clock.now());
         let copies = shared.standbys();
         let is_warm = |task: &TaskId| {
@@ -112,7 +113,7 @@ impl<C: Cluster> StandbyUpdater<C> {
         failed: Receiver<Done>,
         clock: Clock,
         shared: Arc<Shared>,
-        stop: Arc<AtomicBool>,
+        stop: Arc<StopSignal>,
         plan: &Plan,
         settings: StandbySettings,
     ) -> Self {
@@ -132,7 +133,7 @@ impl<C: Cluster> StandbyUpdater<C> {
 
     /// Keeps copies until told to stop. Their stores are closed then.
     pub fn run(mut self) {
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.stop.is_told() {
             self.run_once(IDLE);
         }
     }
@@ -153,6 +154,7 @@ impl<C: Cluster> StandbyUpdater<C> {
             }
         }
         self.shared.set_standbys(self.updater.copies());
+        self.updater.show_copies();
     }
 
     /// Whether this instance is new to the group and may be given tasks any moment.

@@ -6,7 +6,7 @@
 //! 4. The identity is checked, and the inputs' next offsets join the transaction.
 //! 5. The transaction commits.
 //! 6. The write sets move on to the stores' engines, with their positions, when that is due.
-//! 7. Consumed repartition records are deleted.
+//! 7. Consumed repartition records are deleted, and what has expired in windowed changelogs.
 //!
 //! A crash before 5 loses nothing: the transaction aborts, and the engines were not touched. A
 //! crash after 5 replays the changelogs from the engines' positions.
@@ -19,11 +19,11 @@ use tidemill_topology::record::Headers;
 use tidemill_topology::store::StoreIndex;
 use tidemill_topology::time::Timestamp;
 
-use super::{CALL, PATIENCE, PURGE, StreamThread};
+use super::{StreamThread, ThreadLinks};
 use crate::clock::Clock;
 use crate::config::ProcessingGuarantee;
 use crate::kafka::{
-    Cluster, Committed, Consumer, KafkaError, Message, Offset, Outgoing, Producer, TopicPartition,
+    Cluster, Committed, Consumer, KafkaError, Message, Outgoing, Producer, TopicPartition,
 };
 use crate::metrics::{CommitStep, ThreadMetrics};
 use crate::mistake::Mistake;
@@ -127,7 +127,7 @@ impl<C: Cluster> StreamThread<C> {
         self.last_commit =
             started.max(now.checked_sub(self.config.commit_interval - rest).unwrap_or(now));
         self.metrics.commit_seconds(self.clock.elapsed(started).as_secs_f64());
-        // 7. Consumed repartition records are not needed any more.
+        // 7. What was consumed, or has expired, is not needed any more.
         self.purge_if_due();
         Ok(())
     }
@@ -180,14 +180,14 @@ impl<C: Cluster> StreamThread<C> {
             if !trusted && (self.consumer.assignment_lost() || !group.is_member() || !same) {
                 return Err(RuntimeError::IdentityChanged);
             }
-            patiently(&self.clock, self.patience(), || {
-                self.collector.producer().send_offsets(offsets, &group, CALL)
+            patiently(&self.clock, &self.links, |limit| {
+                self.collector.producer().send_offsets(offsets, &group, limit)
             })?;
         }
         let step = self.note_step(CommitStep::Offsets, step);
         // 3 and 5. Committing waits for every delivery first, and fails if one failed.
         let result =
-            patiently(&self.clock, self.patience(), || self.collector.producer().commit(CALL));
+            patiently(&self.clock, &self.links, |limit| self.collector.producer().commit(limit));
         self.collector.producer().poll(Duration::ZERO);
         self.note_step(CommitStep::Transaction, step);
         match result {
@@ -210,14 +210,8 @@ impl<C: Cluster> StreamThread<C> {
 
     /// Waits until everything that was produced is delivered.
     fn deliver(&mut self) -> Result<(), RuntimeError> {
-        patiently(&self.clock, self.patience(), || self.collector.producer().flush(CALL))?;
+        patiently(&self.clock, &self.links, |limit| self.collector.producer().flush(limit))?;
         self.delivery_error().map_or(Ok(()), Err)
-    }
-
-    /// How long calls with an open outcome are repeated: not long when told to stop, as what is
-    /// not committed is aborted and done again at the next start.
-    fn patience(&self) -> Duration {
-        if self.links.must_end() { CALL } else { PATIENCE }
     }
 
     pub(super) fn delivery_error(&mut self) -> Option<RuntimeError> {
@@ -281,31 +275,14 @@ impl<C: Cluster> StreamThread<C> {
         Ok(())
     }
 
-    pub(super) fn purge_if_due(&mut self) {
-        if self.clock.elapsed(self.last_purge) < PURGE {
-            return;
-        }
-        self.last_purge = self.clock.now();
-        let below: Vec<(TopicPartition, Offset)> = self
-            .tasks
-            .values()
-            .flat_map(|task| &task.inputs)
-            .filter(|input| input.internal)
-            .filter_map(|input| Some((input.partition.clone(), input.committed?)))
-            .collect();
-        if !below.is_empty() {
-            // The updater is gone only when the thread ends.
-            let _ = self.links.work.send(Work::Purge(below));
-        }
-    }
-
     pub(super) fn open_producer(&mut self) -> Result<(), RuntimeError> {
         if self.config.guarantee == ProcessingGuarantee::AtLeastOnce {
             return Ok(());
         }
         // Ends what a predecessor with this id left open. Brokers that are away are waited for.
         loop {
-            match self.collector.producer().init_transactions(CALL) {
+            let limit = self.links.call_limit(&self.clock);
+            match self.collector.producer().init_transactions(limit) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.class().is_retriable() => {
                     if self.links.must_end() {
@@ -351,7 +328,7 @@ impl<C: Cluster> StreamThread<C> {
 
     pub(super) fn end_transaction(&mut self, new_producer: bool) -> Result<(), RuntimeError> {
         let aborted = if self.in_transaction && !new_producer {
-            patiently(&self.clock, self.patience(), || self.collector.producer().abort(CALL))
+            patiently(&self.clock, &self.links, |limit| self.collector.producer().abort(limit))
         } else {
             if self.config.guarantee == ProcessingGuarantee::AtLeastOnce {
                 self.collector.producer().purge();
@@ -364,7 +341,8 @@ impl<C: Cluster> StreamThread<C> {
         if let Err(error) = &aborted {
             tracing::warn!(thread = self.config.name, %error, "abort; a new producer ends the transaction");
         }
-        if new_producer || aborted.is_err() {
+        // A thread that is to end opens no other: the next start ends the transaction.
+        if (new_producer || aborted.is_err()) && !self.links.must_end() {
             let producer = self.cluster.producer(&self.config.producer)?;
             self.collector.replace(producer);
             self.open_producer()?;
@@ -413,16 +391,19 @@ fn apply_if_due<M: Message>(
     }
 }
 
-/// Repeats a call whose outcome is open, with the same arguments, until it is known or too late.
+/// Repeats a call whose outcome is open, with the same arguments, until it is known or too late. The
+/// call is told how long it may wait.
 fn patiently(
     clock: &Clock,
-    patience: Duration,
-    mut call: impl FnMut() -> Result<(), KafkaError>,
+    links: &ThreadLinks,
+    mut call: impl FnMut(Duration) -> Result<(), KafkaError>,
 ) -> Result<(), KafkaError> {
     let started = clock.now();
     loop {
-        match call() {
-            Err(error) if error.class().is_retriable() && clock.elapsed(started) < patience => {
+        match call(links.call_limit(clock)) {
+            Err(error)
+                if error.class().is_retriable() && links.has_time_for_more(started, clock) =>
+            {
                 tracing::warn!(%error, "repeating the call");
             }
             result => return result,

@@ -5,7 +5,7 @@ use tidemill_topology::time::Timestamp;
 
 use super::{PUBLISH, PUBLISH_SHARE, StreamThread};
 use crate::kafka::{Cluster, Consumer, Message};
-use crate::metrics::{StoreReads, StoreSizes};
+use crate::metrics::{StoreSizes, StoreUse};
 use crate::runtime::active_task::{ActiveTask, Input};
 use crate::runtime::error::RuntimeError;
 use crate::runtime::observe::{Shared, ThreadView};
@@ -74,7 +74,9 @@ impl<C: Cluster> StreamThread<C> {
             ThreadView { state, assigned: self.assigned, tasks, write_set_bytes },
         );
         // With many tasks it is done less often, so that its part of the time stays small.
-        self.publish_interval = PUBLISH.max(self.clock.elapsed(started) * PUBLISH_SHARE);
+        let took = self.clock.elapsed(started);
+        self.publish_interval = PUBLISH.max(took * PUBLISH_SHARE);
+        self.metrics.publish_seconds(took.as_secs_f64());
     }
 }
 
@@ -126,10 +128,11 @@ fn publish_stores<M: Message>(
             cache_bytes: holds.cache_bytes as u64,
             pending_bytes: holds.pending_bytes as u64,
         });
-        metrics.set_reads(&StoreReads {
+        metrics.set_use(&StoreUse {
             cached: holds.reads_cached,
             backend: holds.reads_backend,
             scans: holds.scans,
+            expired: holds.expired,
         });
         if look_at_engine && let Some(properties) = stores.engine_properties(StoreIndex(at)) {
             metrics.set_engine(&properties);

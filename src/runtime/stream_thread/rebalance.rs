@@ -7,7 +7,8 @@
 //! * Lost: the transaction aborts, nothing commits; the lost tasks close.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::TryRecvError;
+use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
+use std::time::Duration;
 
 use tidemill_topology::graph::TaskId;
 
@@ -23,6 +24,9 @@ use crate::runtime::error::{Reaction, RuntimeError};
 use crate::runtime::opening::OpenStores;
 use crate::runtime::restore::{Done, Work};
 use crate::status::TaskState;
+
+/// How often a thread that waits for its updater looks whether it is to end.
+const CANCEL_LOOK: Duration = Duration::from_millis(50);
 
 impl<C: Cluster> StreamThread<C> {
     pub(super) fn answer_events(&mut self) -> Result<(), RuntimeError> {
@@ -76,33 +80,20 @@ impl<C: Cluster> StreamThread<C> {
         let other = self.identity.as_ref().is_some_and(|old| old.member_id != identity.member_id);
         self.identity = Some(identity);
         self.assigned = true;
-        if other && !self.tasks.is_empty() {
+        let rolled_back = if other && !self.tasks.is_empty() {
             // The client rejoined under a new identity without a word of loss: what was not
             // committed meanwhile may have been another's to commit.
-            self.rollback(false)?;
-        }
+            self.rollback(false)
+        } else {
+            Ok(())
+        };
+        // The group is answered whatever that came to: it would wait, and so would these tasks.
         let mut starts = Vec::new();
-        for lead in partitions {
-            let Some(id) = self.plan.task(lead) else { continue };
-            let metrics = self.shared.metrics.task(&id.to_string());
-            let operators = self.operators(id)?;
-            let mut task = ActiveTask::new(id, operators, &self.plan, &mut self.consumer, metrics)?;
-            for (at, input) in task.inputs.iter_mut().enumerate() {
-                input.meter = self.meters.input(&input.partition.topic);
-                if input.slot.index() >= self.slots.len() {
-                    self.slots.resize(input.slot.index() + 1, None);
-                }
-                self.slots[input.slot.index()] = Some((id, at));
-                starts.push(StartAt::paused(input.partition.clone()));
-            }
-            task.become_state(TaskState::Restoring);
-            task.restoring_since = Some(self.clock.now());
-            self.metrics.task_created();
-            self.tasks.insert(id, task);
-            self.shared.stores().restoring(id);
-            self.request(Work::Restore { task: id, stores: None })?;
+        for id in partitions.iter().filter_map(|lead| self.plan.task(lead)).collect::<Vec<_>>() {
+            self.take_on(id, &mut starts)?;
         }
-        self.consumer.incremental_assign(&starts)?;
+        // Without an answer that the client takes, it can do nothing for its group any more.
+        self.consumer.incremental_assign(&starts).map_err(RuntimeError::Consumer)?;
         let ids: Vec<String> = partitions
             .iter()
             .filter_map(|lead| self.plan.task(lead))
@@ -110,7 +101,28 @@ impl<C: Cluster> StreamThread<C> {
             .collect();
         tracing::info!(thread = self.config.name, tasks = ids.join(" "), "assigned");
         self.publish();
-        Ok(())
+        rolled_back
+    }
+
+    /// A task that begins to restore; its inputs are to be assigned, paused.
+    fn take_on(&mut self, id: TaskId, starts: &mut Vec<StartAt>) -> Result<(), RuntimeError> {
+        let metrics = self.shared.metrics.task(&id.to_string());
+        let operators = self.operators(id)?;
+        let mut task = ActiveTask::new(id, operators, &self.plan, &mut self.consumer, metrics)?;
+        for (at, input) in task.inputs.iter_mut().enumerate() {
+            input.meter = self.meters.input(&input.partition.topic);
+            if input.slot.index() >= self.slots.len() {
+                self.slots.resize(input.slot.index() + 1, None);
+            }
+            self.slots[input.slot.index()] = Some((id, at));
+            starts.push(StartAt::paused(input.partition.clone()));
+        }
+        task.become_state(TaskState::Restoring);
+        task.restoring_since = Some(self.clock.now());
+        self.metrics.task_created();
+        self.tasks.insert(id, task);
+        self.shared.stores().restoring(id);
+        self.request(Work::Restore { task: id, stores: None })
     }
 
     /// Rebalance: tasks are to be given up. All commit, as they share one transaction.
@@ -120,8 +132,7 @@ impl<C: Cluster> StreamThread<C> {
             // Nothing of an aborted transaction stays; the revoked tasks are given up all the same.
             Err(error) => self.react(error),
         };
-        self.close_tasks(partitions);
-        committed
+        committed.and(self.close_tasks(partitions))
     }
 
     /// Rebalance: tasks are gone already. Nothing may be committed.
@@ -134,11 +145,10 @@ impl<C: Cluster> StreamThread<C> {
         self.identity = None;
         let lost: Vec<TaskId> = partitions.iter().filter_map(|lead| self.plan.task(lead)).collect();
         let rolled_back = self.rollback_others(&lost);
-        self.close_tasks(partitions);
-        rolled_back
+        rolled_back.and(self.close_tasks(partitions))
     }
 
-    pub(super) fn close_tasks(&mut self, leads: &[TopicPartition]) {
+    fn close_tasks(&mut self, leads: &[TopicPartition]) -> Result<(), RuntimeError> {
         let mut unassigned = Vec::new();
         for id in leads.iter().filter_map(|lead| self.plan.task(lead)).collect::<Vec<_>>() {
             let Some(mut task) = self.tasks.remove(&id) else { continue };
@@ -149,12 +159,10 @@ impl<C: Cluster> StreamThread<C> {
             }
             self.close(task);
         }
-        if !unassigned.is_empty()
-            && let Err(error) = self.consumer.incremental_unassign(&unassigned)
-        {
-            tracing::warn!(thread = self.config.name, %error, "unassign");
-        }
         self.publish();
+        // Even of nothing: the group waits for this answer. Without one that the client takes, it can
+        // do nothing for its group any more.
+        self.consumer.incremental_unassign(&unassigned).map_err(RuntimeError::Consumer)
     }
 
     pub(super) fn close(&mut self, mut task: ActiveTask<MessageOf<C>>) {
@@ -178,17 +186,27 @@ impl<C: Cluster> StreamThread<C> {
         tracing::info!(task = %id, "closed");
     }
 
-    /// Waits until the updater has let go of a task's stores: its directory is then free.
+    /// Waits until the updater has let go of a task's stores: its directory is then free. A thread
+    /// that is to end waits no longer than it has time; its updater lets go of them later.
     pub(super) fn cancel_restore(&mut self, id: TaskId) {
         if self.links.work.send(Work::Cancel(id)).is_err() {
             return;
         }
-        while let Ok(done) = self.clock.receive(&self.links.done) {
-            match done {
-                Done::Cancelled { task } if task == id => return,
+        let started = self.clock.now();
+        loop {
+            match self.clock.receive_within(&self.links.done, CANCEL_LOOK) {
+                Ok(Done::Cancelled { task }) if task == id => return,
                 // It was done before it saw the cancel; the stores are closed by being dropped.
-                Done::Restored { task, .. } | Done::Failed { task, .. } if task == id => {}
-                other => self.early.push(other),
+                Ok(Done::Restored { task, .. } | Done::Failed { task, .. }) if task == id => {}
+                Ok(other) => self.early.push(other),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    let is_told = self.links.must_end();
+                    if is_told && !self.links.has_time_for_more(started, &self.clock) {
+                        tracing::warn!(task = %id, "closed while its restore waits for the cluster");
+                        return;
+                    }
+                }
             }
         }
     }
@@ -228,7 +246,8 @@ impl<C: Cluster> StreamThread<C> {
         }
         let spec =
             if self.config.reset_to_earliest { OffsetSpec::Earliest } else { OffsetSpec::Latest };
-        let ends = self.consumer.list_offsets(partitions, spec, Isolation::ReadCommitted, CALL)?;
+        let limit = self.links.call_limit(&self.clock);
+        let ends = self.consumer.list_offsets(partitions, spec, Isolation::ReadCommitted, limit)?;
         Ok(ends.into_iter().map(|end| (end.partition, end.offset.unwrap_or_default())).collect())
     }
 
@@ -294,7 +313,8 @@ impl<C: Cluster> StreamThread<C> {
         let Self { ready, tasks, .. } = self;
         ready.retain(|id| tasks.contains_key(id));
         let partitions = self.ready_inputs();
-        let committed = match self.consumer.committed(&partitions, self.offsets_wait) {
+        let limit = self.offsets_wait.min(self.links.call_limit(&self.clock));
+        let committed = match self.consumer.committed(&partitions, limit) {
             Ok(committed) => committed,
             // A transaction with offsets of ours is still open somewhere: its end is waited for. The
             // tasks that run have their turns meanwhile; a slow coordinator is given more time.
@@ -325,12 +345,14 @@ impl<C: Cluster> StreamThread<C> {
         offsets.extend(self.first_offsets(&new)?);
         // One call for all tasks: it waits until each broker's thread has answered.
         let positions: Vec<_> = offsets.clone().into_iter().collect();
-        self.consumer.seek(&positions, CALL)?;
+        self.consumer.seek(&positions, self.links.call_limit(&self.clock))?;
+        let mut started = Ok(());
         for id in std::mem::take(&mut self.ready) {
-            self.start(id, &committed, &offsets)?;
+            // One that fails counts as running, and is rolled back so; the others run.
+            started = started.and(self.start(id, &committed, &offsets));
         }
         self.publish();
-        Ok(())
+        started
     }
 
     fn ready_inputs(&self) -> Vec<TopicPartition> {
@@ -351,7 +373,8 @@ impl<C: Cluster> StreamThread<C> {
         }
         let logs: Vec<TopicPartition> = reached.iter().map(|(_, log, _)| log.clone()).collect();
         let (latest, all) = (OffsetSpec::Latest, Isolation::ReadUncommitted);
-        let ends = self.consumer.list_offsets(&logs, latest, all, CALL)?;
+        let limit = self.links.call_limit(&self.clock);
+        let ends = self.consumer.list_offsets(&logs, latest, all, limit)?;
         for ((id, log, reached), end) in reached.into_iter().zip(ends) {
             let end = end.offset.unwrap_or_default();
             if end <= reached || !self.ready.contains(&id) {
@@ -407,6 +430,7 @@ impl<C: Cluster> StreamThread<C> {
             input.next = offsets.get(&input.partition).copied();
             input.paused = false;
         }
+        task.become_state(TaskState::Running);
         if let Some(stores) = &mut task.stores {
             let mut host = TaskHost { stores, collector: &mut self.collector };
             task.task.init(&mut host).map_err(|error| RuntimeError::Task { task: id, error })?;
@@ -414,7 +438,6 @@ impl<C: Cluster> StreamThread<C> {
         }
         let partitions: Vec<TopicPartition> = task.partitions().cloned().collect();
         self.consumer.resume(&partitions);
-        task.become_state(TaskState::Running);
         if let Some(since) = task.restoring_since.take() {
             self.metrics.restore_seconds(self.clock.elapsed(since).as_secs_f64());
         }

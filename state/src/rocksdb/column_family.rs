@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use rocksdb::{DB, ErrorKind, ReadOptions, properties};
+use rocksdb::{DB, DBRawIteratorWithThreadMode, ErrorKind, ReadOptions, properties};
+use self_cell::self_cell;
 use tidemill_topology::store::bytes::{KeyRange, Order, Visit};
 
 use crate::backend::Backend;
@@ -37,8 +38,22 @@ impl Owner {
     }
 }
 
+type RawIterator<'db> = DBRawIteratorWithThreadMode<'db, DB>;
+
+self_cell!(
+    /// An iterator together with the database that it reads.
+    struct Cursor {
+        owner: Arc<DB>,
+        #[covariant]
+        dependent: RawIterator,
+    }
+);
+
 /// A column family of a task's database, read by one store.
 pub(crate) struct ColumnFamily {
+    /// What probes read with: to make an iterator costs as much as to move it. It keeps files and
+    /// write buffers alive, so it never stays for long.
+    cursor: Option<Cursor>,
     /// `None` while the database is being opened again.
     database: Option<Arc<DB>>,
     owner: Arc<Owner>,
@@ -48,20 +63,34 @@ pub(crate) struct ColumnFamily {
 
 impl ColumnFamily {
     pub(super) fn new(database: Arc<DB>, owner: Arc<Owner>, name: &str) -> Self {
-        Self { database: Some(database), owner, name: name.into(), read: ReadOptions::default() }
+        let (database, name, read) = (Some(database), name.into(), ReadOptions::default());
+        Self { cursor: None, database, owner, name, read }
     }
 
     /// Lets go of the database, so that it can be closed; nothing can be read from here on.
     pub(crate) fn let_go(&mut self) {
+        self.cursor = None;
         self.database = None;
     }
 
-    fn handle(&self) -> Result<(&DB, &rocksdb::ColumnFamily)> {
-        let database = self.database.as_deref().ok_or_else(|| StateError::DiskFull {
+    fn open_cursor(&self) -> Result<Cursor> {
+        let database = self.database.as_ref().ok_or_else(|| self.closed())?;
+        Cursor::try_new(Arc::clone(database), |database| {
+            let handle = handle(database, &self.owner, &self.name)?;
+            Ok(database.raw_iterator_cf_opt(handle, ReadOptions::default()))
+        })
+    }
+
+    fn closed(&self) -> StateError {
+        StateError::DiskFull {
             task: self.owner.task.clone(),
             path: self.owner.path.clone(),
             detail: "the database is closed since a write failed".to_owned(),
-        })?;
+        }
+    }
+
+    fn handle(&self) -> Result<(&DB, &rocksdb::ColumnFamily)> {
+        let database = self.database.as_deref().ok_or_else(|| self.closed())?;
         Ok((database, handle(database, &self.owner, &self.name)?))
     }
 }
@@ -119,6 +148,33 @@ impl Backend for ColumnFamily {
             }
         }
         iterator.status().map_err(|error| self.owner.error(&error))
+    }
+
+    fn probe(&mut self, range: KeyRange<'_>, visit: &mut Visit<'_>) -> Result {
+        let mut cursor = match self.cursor.take() {
+            Some(cursor) => cursor,
+            None => self.open_cursor()?,
+        };
+        let status = cursor.with_dependent_mut(|_, iterator| {
+            iterator.seek(range.from);
+            while let Some((key, value)) = iterator.item() {
+                if range.to.is_some_and(|to| key >= to)
+                    || visit(key, value) == ControlFlow::Break(())
+                {
+                    return Ok(());
+                }
+                iterator.next();
+            }
+            iterator.status()
+        });
+        // One that failed stays so until it is moved, and is not kept.
+        status.map_err(|error| self.owner.error(&error))?;
+        self.cursor = Some(cursor);
+        Ok(())
+    }
+
+    fn rest(&mut self) {
+        self.cursor = None;
     }
 
     fn approximate_entries(&self) -> u64 {

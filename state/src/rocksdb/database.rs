@@ -23,6 +23,9 @@ use crate::statistics::{EngineProperties, EngineProperty};
 const POSITIONS: &str = "default";
 /// What the name of a store's column family starts with.
 const STORE_PREFIX: &str = "store.";
+/// What the name of the column family starts with that has the order in which a store's entries
+/// expire.
+const EXPIRY_PREFIX: &str = "expiry.";
 /// What the name of a file on its way into the database starts with.
 const INGESTED_PREFIX: &str = "restored-";
 
@@ -31,6 +34,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a str,
     /// Its layout as text; entries of another layout are removed.
     pub(crate) layout: &'a str,
+    /// Whether it has an order of expiry.
+    pub(crate) expires: bool,
 }
 
 /// See the [module](self).
@@ -60,6 +65,10 @@ fn family(store: &str) -> String {
     format!("{STORE_PREFIX}{store}")
 }
 
+fn expiry_family(store: &str) -> String {
+    format!("{EXPIRY_PREFIX}{store}")
+}
+
 impl Database {
     /// Opens or creates the database of a task, with exactly the stores wanted: others are
     /// dropped. Also tells which stores were emptied because their layout is another one.
@@ -79,16 +88,19 @@ impl Database {
             if is_new { Vec::new() } else { DB::list_cf(&options, path).map_err(fail)? };
         let mut families: BTreeSet<String> =
             wanted.iter().map(|store| family(store.name)).collect();
+        let expiring = wanted.iter().filter(|store| store.expires);
+        families.extend(expiring.map(|store| expiry_family(store.name)));
         families.insert(POSITIONS.to_owned());
         let all: BTreeSet<String> = families.iter().cloned().chain(existing).collect();
         let descriptors =
             all.iter().map(|name| ColumnFamilyDescriptor::new(name, engine.store_options()));
         let mut database = DB::open_cf_descriptors(&options, path, descriptors).map_err(fail)?;
         for name in all.difference(&families) {
-            let store = name.strip_prefix(STORE_PREFIX).unwrap_or(name);
             let mut batch = WriteBatch::default();
-            batch.delete(position_key(store));
-            batch.delete(layout_key(store));
+            if let Some(store) = name.strip_prefix(STORE_PREFIX) {
+                batch.delete(position_key(store));
+                batch.delete(layout_key(store));
+            }
             // Synced, like the drop: a store of that name may come back, and starts empty then.
             let mut synced = WriteOptions::default();
             synced.set_sync(true);
@@ -123,6 +135,12 @@ impl Database {
     /// A store's column family, to read.
     pub(crate) fn column_family(&self, store: &str) -> ColumnFamily {
         ColumnFamily::new(Arc::clone(&self.database), Arc::clone(&self.owner), &family(store))
+    }
+
+    /// The column family of the order in which a store's entries expire.
+    pub(crate) fn expiry(&self, store: &str) -> ColumnFamily {
+        let family = expiry_family(store);
+        ColumnFamily::new(Arc::clone(&self.database), Arc::clone(&self.owner), &family)
     }
 
     /// The position of a store's entries.
@@ -166,17 +184,25 @@ impl Database {
     }
 
     /// Moves restored entries into a store, as a sorted file of their own: that passes by log and
-    /// write buffer, at half their price.
-    pub(crate) fn ingest(&self, store: &str, entries: &mut SortBuffer) -> Result {
+    /// write buffer, at half their price. `seen` is told of each.
+    pub(crate) fn ingest(
+        &self,
+        store: &str,
+        entries: &mut SortBuffer,
+        mut seen: impl FnMut(&[u8], Option<&[u8]>),
+    ) -> Result {
         let fail = |error: rocksdb::Error| self.owner.error(&error);
         let file = self.free_file_name();
         let options = self.engine.store_options();
         let mut writer = SstFileWriter::create(&options);
         writer.open(&file).map_err(fail)?;
         entries
-            .drain_newest(|key, value| match value {
-                Some(value) => writer.put(key, value),
-                None => writer.delete(key),
+            .drain_newest(|key, value| {
+                seen(key, value);
+                match value {
+                    Some(value) => writer.put(key, value),
+                    None => writer.delete(key),
+                }
             })
             .and_then(|()| writer.finish())
             .map_err(fail)?;
@@ -194,23 +220,28 @@ impl Database {
     /// Removes all entries of a store and its position in one step, then gives the disk back.
     pub(crate) fn wipe(&self, store: &str) -> Result {
         let fail = |error: rocksdb::Error| self.owner.error(&error);
-        let family_name = family(store);
-        let family = handle(&self.database, &self.owner, &family_name)?;
-        let mut last = self.database.raw_iterator_cf(family);
-        last.seek_to_last();
-        let end = last.key().map(|key| [key, &[0]].concat());
-        last.status().map_err(fail)?;
-        drop(last);
+        let names = [family(store), expiry_family(store)];
+        let mut filled = Vec::new();
         let mut batch = self.batch();
         batch.batch.delete(position_key(store));
-        if let Some(end) = &end {
-            batch.batch.delete_range_cf(family, &[][..], &end[..]);
+        for name in names.iter().filter(|name| self.families.contains(name)) {
+            let family = handle(&self.database, &self.owner, name)?;
+            let mut last = self.database.raw_iterator_cf(family);
+            last.seek_to_last();
+            if let Some(key) = last.key() {
+                let end = [key, &[0]].concat();
+                batch.batch.delete_range_cf(family, &[][..], &end[..]);
+                filled.push((family, end));
+            }
+            last.status().map_err(fail)?;
         }
         batch.write()?;
-        if let Some(end) = &end {
+        if !filled.is_empty() {
             // Dropping files is not undone by losing the log, so the step above must not be either.
             self.flush()?;
-            self.database.delete_file_in_range_cf(family, &[][..], &end[..]).map_err(fail)?;
+        }
+        for (family, end) in &filled {
+            self.database.delete_file_in_range_cf(*family, &[][..], &end[..]).map_err(fail)?;
         }
         Ok(())
     }
@@ -230,15 +261,18 @@ impl Database {
     }
 
     pub(crate) fn statistics(&self, store: &str) -> DatabaseStatistics {
-        let Some(family) = self.database.cf_handle(&family(store)) else {
-            return DatabaseStatistics::default();
+        let number = |family: &str, property| {
+            let family = self.database.cf_handle(family)?;
+            self.database.property_int_value_cf(family, property).ok().flatten()
         };
-        let number =
-            |property| self.database.property_int_value_cf(family, property).ok().flatten();
+        let (entries, expiry) = (family(store), expiry_family(store));
+        let sum = |property| {
+            [&entries, &expiry].into_iter().filter_map(|family| number(family, property)).sum()
+        };
         DatabaseStatistics {
-            entries: number(properties::ESTIMATE_NUM_KEYS).unwrap_or(0),
-            file_bytes: number(properties::TOTAL_SST_FILES_SIZE).unwrap_or(0),
-            write_buffer_bytes: number(properties::SIZE_ALL_MEM_TABLES).unwrap_or(0),
+            entries: number(&entries, properties::ESTIMATE_NUM_KEYS).unwrap_or(0),
+            file_bytes: sum(properties::TOTAL_SST_FILES_SIZE),
+            write_buffer_bytes: sum(properties::SIZE_ALL_MEM_TABLES),
         }
     }
 
@@ -270,6 +304,13 @@ impl DatabaseBatch<'_> {
     pub(crate) fn store(&mut self, store: &str) -> Result<StoreBatch<'_>> {
         let Database { database, owner, .. } = self.database;
         Ok(StoreBatch { family: handle(database, owner, &family(store))?, batch: &mut self.batch })
+    }
+
+    /// The batch as the order in which a store's entries expire sees it.
+    pub(crate) fn expiry(&mut self, store: &str) -> Result<StoreBatch<'_>> {
+        let Database { database, owner, .. } = self.database;
+        let family = handle(database, owner, &expiry_family(store))?;
+        Ok(StoreBatch { family, batch: &mut self.batch })
     }
 
     pub(crate) fn position(&mut self, store: &str, position: &Position) {

@@ -25,6 +25,8 @@ impl Flags {
     pub(super) const REFERENCED: Self = Self(1 << 7);
     /// A slot that is free.
     pub(super) const VACANT: Self = Self(1 << 8);
+    /// The backend does not have the key: it needs no word of a deletion.
+    pub(super) const NEW: Self = Self(1 << 9);
     /// Not yet in the backend: must not be evicted, and ordered scans have to merge it in.
     pub(super) const DIRTY: Self = Self(Self::UNLOGGED.0 | Self::UNAPPLIED.0);
     /// Must not be evicted.

@@ -120,6 +120,9 @@ impl WriteSet {
             if !entry.is(Flags::UNLOGGED) && !entry.is(Flags::PRESENT) {
                 // What the entry says is committed, and it says that there is nothing.
                 entry.set(Flags::FRESH);
+                if !entry.is(Flags::UNAPPLIED) {
+                    entry.set(Flags::NEW);
+                }
             }
             entry.set(Flags::UNLOGGED.with(Flags::LISTED));
             entry.set_value(value);
@@ -135,10 +138,12 @@ impl WriteSet {
         self.follow(slot, was_dirty);
     }
 
-    /// Puts a value under a key that the write set does not know. `fresh`: nor does the backend.
-    pub(crate) fn add(&mut self, key: &[u8], value: &[u8], written: Timestamp, fresh: bool) {
+    /// Puts a value under a key, of which the write set knows or not. `fresh`: the backend does not.
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8], written: Timestamp, fresh: bool) {
         let (slot, is_new) = self.table.find_or_add(key, Some(value));
-        debug_assert!(is_new, "a key is added once");
+        if !is_new {
+            return self.overwrite(Found(slot), Some(value), written);
+        }
         self.writes += 1;
         self.growth += 1;
         if self.caching {
@@ -153,7 +158,7 @@ impl WriteSet {
             entry.written = written;
             entry.set(Flags::UNLOGGED.with(Flags::LISTED));
             if fresh {
-                entry.set(Flags::FRESH);
+                entry.set(Flags::FRESH.with(Flags::NEW));
             }
         });
         self.unlogged.push(slot);
@@ -189,7 +194,9 @@ impl WriteSet {
                 index.remove(entry.key());
             }
         }
-        if !is_dirty {
+        // One that came and went since the last commit is no use to the cache; the commit drops it.
+        let is_passing = entry.is(Flags::LISTED) && !entry.is(Flags::PRESENT);
+        if !is_dirty && !is_passing {
             self.table.make_evictable(slot);
         }
     }
@@ -291,6 +298,8 @@ impl WriteSet {
             });
             if list {
                 self.unapplied.push(slot);
+            } else {
+                self.table.settle(slot);
             }
         }
         self.writes_handed_out = self.writes;
@@ -339,6 +348,7 @@ impl WriteSet {
             .unapplied
             .iter()
             .map(|slot| self.table.entry(*slot))
+            .filter(|entry| entry.is(Flags::PRESENT) || !entry.is(Flags::NEW))
             .map(|entry| (key_prefix(entry.key()), entry))
             .collect();
         sorted.sort_unstable_by(|left, right| {
@@ -355,8 +365,8 @@ impl WriteSet {
     /// Takes note that the backend has everything; the entries become the cache.
     pub(crate) fn applied(&mut self, budget: usize) {
         for slot in std::mem::take(&mut self.unapplied) {
-            self.table.change(slot, |entry| entry.unset(Flags::UNAPPLIED));
-            self.table.make_evictable(slot);
+            self.table.change(slot, |entry| entry.unset(Flags::UNAPPLIED.with(Flags::NEW)));
+            self.table.settle(slot);
         }
         self.masks.clear();
         self.index = None;

@@ -4,16 +4,77 @@
 //! by the first scan that needs it, follows each change from then on, and is dropped when
 //! everything is applied: a store that nobody scans never pays for it.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 
 use tidemill_topology::store::bytes::{Order, Visit};
 
 use super::table::Slot;
 
 /// The dirty keys of a store in order.
-pub(super) type DirtyIndex = BTreeMap<Box<[u8]>, Slot>;
+pub(super) type DirtyIndex = BTreeMap<IndexKey, Slot>;
+
+/// Longest key that lies in the index itself.
+const INLINE_BYTES: usize = 38;
+
+/// A key of the index. A short one lies in it, so that comparing it follows no pointer.
+#[derive(Debug)]
+pub(super) enum IndexKey {
+    Short { len: u8, bytes: [u8; INLINE_BYTES] },
+    Long(Box<[u8]>),
+}
+
+impl From<&[u8]> for IndexKey {
+    fn from(key: &[u8]) -> Self {
+        let mut bytes = [0; INLINE_BYTES];
+        match bytes.get_mut(..key.len()) {
+            Some(room) => {
+                room.copy_from_slice(key);
+                Self::Short { len: key.len() as u8, bytes }
+            }
+            None => Self::Long(key.into()),
+        }
+    }
+}
+
+impl Deref for IndexKey {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Short { len, bytes } => &bytes[..usize::from(*len)],
+            Self::Long(key) => key,
+        }
+    }
+}
+
+impl Borrow<[u8]> for IndexKey {
+    fn borrow(&self) -> &[u8] {
+        self
+    }
+}
+
+impl PartialEq for IndexKey {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for IndexKey {}
+
+impl PartialOrd for IndexKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for IndexKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
+    }
+}
 
 /// A range of keys that was deleted and is not applied yet: it hides what the backend holds.
 #[derive(Clone, Debug)]

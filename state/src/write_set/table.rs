@@ -28,6 +28,8 @@ pub(super) struct Table {
     /// The entry of the last look-up: a `get` followed by a `put` of one key hashes once.
     last: Slot,
     evictable: VecDeque<Slot>,
+    /// How many vacant slots stand in that queue.
+    stale: usize,
     clean_bytes: usize,
     dirty_bytes: usize,
 }
@@ -41,6 +43,7 @@ impl Default for Table {
             hasher: DefaultHashBuilder::default(),
             last: NONE,
             evictable: VecDeque::new(),
+            stale: 0,
             clean_bytes: 0,
             dirty_bytes: 0,
         }
@@ -49,9 +52,7 @@ impl Default for Table {
 
 impl Table {
     pub(super) fn find(&mut self, key: &[u8]) -> Option<Slot> {
-        if let Some(last) = self.entries.get(self.last as usize)
-            && last.key() == key
-        {
+        if self.is_last(key) {
             return Some(self.last);
         }
         let hash = self.hash(key);
@@ -61,8 +62,15 @@ impl Table {
         Some(slot)
     }
 
+    fn is_last(&self, key: &[u8]) -> bool {
+        self.entries.get(self.last as usize).is_some_and(|last| last.key() == key)
+    }
+
     /// The entry of a key: the one there is, or one made of the value given, clean.
     pub(super) fn find_or_add(&mut self, key: &[u8], value: Option<&[u8]>) -> (Slot, bool) {
+        if self.is_last(key) {
+            return (self.last, false);
+        }
         let hash = self.hash(key);
         let entries = &self.entries;
         let found = self.index.entry(
@@ -137,12 +145,48 @@ impl Table {
         }
     }
 
+    /// Leaves an entry that may have become clean to eviction; one of a deleted key that nobody has
+    /// read goes at once, for it would only stand in the way of those that are read.
+    pub(super) fn settle(&mut self, slot: Slot) {
+        let entry = &self.entries[slot as usize];
+        let stays = Flags::KEPT.with(Flags::PRESENT).with(Flags::REFERENCED);
+        if entry.is(stays) {
+            self.make_evictable(slot);
+        } else {
+            self.remove(slot);
+            self.sweep();
+        }
+    }
+
+    /// Frees the slots that were vacated while they waited in the queue, once they are most of it.
+    fn sweep(&mut self) {
+        if self.stale * 2 <= self.evictable.len() {
+            return;
+        }
+        let Self { entries, evictable, free, .. } = self;
+        evictable.retain(|slot| {
+            let entry = &mut entries[*slot as usize];
+            let is_vacant = entry.is(Flags::VACANT);
+            if is_vacant {
+                entry.unset(Flags::QUEUED);
+                free.push(*slot);
+            }
+            !is_vacant
+        });
+        self.stale = 0;
+    }
+
     /// Evicts clean entries until they take at most `budget` bytes.
     pub(super) fn evict(&mut self, budget: usize) {
         while self.clean_bytes > budget {
             let Some(slot) = self.evictable.pop_front() else { return };
             let entry = &mut self.entries[slot as usize];
             entry.unset(Flags::QUEUED);
+            if entry.is(Flags::VACANT) {
+                self.stale -= 1;
+                self.free.push(slot);
+                continue;
+            }
             if entry.is(Flags::KEPT) {
                 continue;
             }
@@ -161,7 +205,13 @@ impl Table {
         if let Ok(found) = self.index.find_entry(entry.hash, |other| *other == slot) {
             found.remove();
         }
-        self.free.push(slot);
+        if entry.is(Flags::QUEUED) {
+            // The queue still names the slot, so nobody else gets it yet.
+            self.entries[slot as usize].set(Flags::QUEUED);
+            self.stale += 1;
+        } else {
+            self.free.push(slot);
+        }
         self.last = NONE;
     }
 

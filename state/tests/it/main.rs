@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod expiry;
 mod memory_bound;
 mod model;
 mod properties;

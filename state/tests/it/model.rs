@@ -462,20 +462,16 @@ impl World {
         limit: usize,
     ) -> Check {
         let order = if backward { Order::Backward } else { Order::Forward };
-        let mut found = Vec::new();
+        let range = KeyRange { from, to };
         let limit = limit.max(1);
-        self.stores()
-            .store(STORE)
-            .unwrap()
-            .scan(KeyRange { from, to }, order, &mut |key, value| {
-                found.push((key.to_vec(), value.to_vec()));
-                if found.len() == limit {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            })
-            .unwrap();
+        let mut scanned = Vec::new();
+        let store = self.stores().store(STORE).unwrap();
+        store.scan(range, order, &mut collect(&mut scanned, limit)).unwrap();
+        if !backward {
+            let mut probed = Vec::new();
+            store.probe(range, &mut collect(&mut probed, limit)).unwrap();
+            same("probe", &probed, &scanned)?;
+        }
         let inside = |key: &[u8]| key >= from && to.is_none_or(|to| key < to);
         let mut expected: Vec<_> = self
             .live
@@ -487,7 +483,18 @@ impl World {
             expected.reverse();
         }
         expected.truncate(limit);
-        same("scan", &found, &expected)
+        same("scan", &scanned, &expected)
+    }
+}
+
+/// Collects what is visited, up to so many entries.
+fn collect(
+    into: &mut Vec<(Vec<u8>, Vec<u8>)>,
+    limit: usize,
+) -> impl FnMut(&[u8], &[u8]) -> ControlFlow<()> {
+    move |key, value| {
+        into.push((key.to_vec(), value.to_vec()));
+        if into.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 

@@ -9,8 +9,10 @@ use tidemill_state::StateMemory;
 use crate::model::{CrashAt, Mistake, Step, World};
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
-    // Few enough to meet again, of lengths around the eight bytes that are sorted by first.
+    // Few enough to meet again, of lengths around the eight bytes that are sorted by first, and
+    // around those that an index holds without a pointer.
     prop_oneof![
+        1 => (0..6_usize).prop_map(|n| [b'k'; 41][n..].to_vec()),
         4 => (0..60_u8).prop_map(|n| format!("key-{n:02}-{}", "x".repeat(usize::from(n % 5))).into_bytes()),
         1 => vec(0..3_u8, 0..4),
     ]

@@ -1,5 +1,6 @@
 //! The commit and restore protocols step by step.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use tidemill_state::{Applied, ApplyPolicy, InputOffset, StateError, StateMemory, TaskStores};
@@ -71,6 +72,44 @@ fn changes_are_logged_once_each_in_the_form_of_the_changelog() {
     assert_eq!(logged(&mut stores), expected);
     stores.committed(&[], &[], 0).unwrap();
     assert_eq!(logged(&mut stores), []);
+}
+
+#[test]
+fn a_probe_sees_whatever_happened_since_the_one_before() {
+    let root = tempfile::tempdir().unwrap();
+    let mut stores = open(root.path());
+    let probe = |stores: &mut TaskStores| {
+        let mut found = String::new();
+        let range = KeyRange { from: b"a", to: Some(b"d") };
+        let store = stores.store(NAMES).unwrap();
+        let visited = store.probe(range, &mut |key, _| {
+            found.push_str(std::str::from_utf8(key).unwrap());
+            ControlFlow::Continue(())
+        });
+        visited.unwrap();
+        found
+    };
+    put(&mut stores, b"b", b"1");
+    put(&mut stores, b"d", b"1");
+    assert_eq!(probe(&mut stores), "b");
+    commit(&mut stores, 2);
+    assert_eq!(probe(&mut stores), "b");
+    stores.apply().unwrap();
+    assert_eq!(probe(&mut stores), "b");
+    put(&mut stores, b"a", b"1");
+    assert_eq!(probe(&mut stores), "ab");
+    commit(&mut stores, 3);
+    stores.apply().unwrap();
+    assert_eq!(probe(&mut stores), "ab");
+    let key = b"c".as_slice();
+    let record = ChangelogEntry { key, value: Some(b"1"), timestamp: NOW };
+    stores.restore(NAMES, [record], position(4)).unwrap();
+    assert_eq!(probe(&mut stores), "abc");
+    put(&mut stores, b"bb", b"1");
+    stores.rollback();
+    assert_eq!(probe(&mut stores), "abc");
+    stores.wipe(NAMES).unwrap();
+    assert_eq!(probe(&mut stores), "");
 }
 
 #[test]
@@ -235,7 +274,7 @@ fn a_restore_of_many_records_equals_the_changelog() {
                 String::from_utf8_lossy(key).into_owned(),
                 String::from_utf8_lossy(value).into_owned(),
             ));
-            std::ops::ControlFlow::Continue(())
+            ControlFlow::Continue(())
         });
     scanned.unwrap();
     assert!(found.into_iter().eq(expected));

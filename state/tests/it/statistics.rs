@@ -18,10 +18,14 @@ fn fill(stores: &mut TaskStores) {
     for key in 0..KEYS {
         stores.bound(STORE).put(&key.to_be_bytes(), &[7; 100], Timestamp::new(1)).unwrap();
     }
+    commit_and_apply(stores);
+    stores.flush().unwrap();
+}
+
+fn commit_and_apply(stores: &mut TaskStores) {
     stores.for_each_unlogged(|_, _| Ok::<(), ()>(())).unwrap();
     stores.committed(&[(STORE, position(1))], &[], 0).unwrap();
     stores.apply().unwrap();
-    stores.flush().unwrap();
 }
 
 #[test]
@@ -59,4 +63,30 @@ fn a_store_in_memory_counts_its_reads_and_has_no_engine() {
     let held = stores.statistics(STORE).unwrap();
     assert_eq!((held.reads_cached, held.reads_backend), (1, 1));
     assert_eq!(stores.engine_properties(STORE), None);
+}
+
+#[test]
+fn what_was_deleted_and_never_read_takes_no_place_in_the_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = StateMemory::new(8 << 20);
+    let mut stores = open(folder.path(), &memory, true);
+    fill(&mut stores);
+    let entries = |stores: &TaskStores| stores.statistics(STORE).unwrap().write_set_entries;
+    assert_eq!(entries(&stores), KEYS as usize);
+    let store = stores.bound(STORE);
+    for key in 0..KEYS {
+        store.remove(&key.to_be_bytes(), Timestamp::new(2)).unwrap();
+        // Comes and goes.
+        store.insert(&(KEYS + key).to_be_bytes(), b"x", Timestamp::new(2)).unwrap();
+        store.remove(&(KEYS + key).to_be_bytes(), Timestamp::new(2)).unwrap();
+    }
+    // Somebody asked for this one, and may again.
+    assert_eq!(store.get(&0_u32.to_be_bytes()).unwrap(), None);
+    commit_and_apply(&mut stores);
+    assert_eq!(entries(&stores), 1);
+    let held = stores.statistics(STORE).unwrap();
+    assert!(held.cache_bytes < 200, "{} bytes", held.cache_bytes);
+    for key in 0..2 * KEYS {
+        assert_eq!(stores.bound(STORE).get(&key.to_be_bytes()).unwrap(), None);
+    }
 }

@@ -13,11 +13,11 @@ use super::outcome::Outcome;
 use super::sender::Sender;
 
 /// A small disk of its own, in memory.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// `None` where this process may not mount.
-    fn mount(folder: &Path, mebibytes: u32) -> Option<Self> {
+    pub fn mount(folder: &Path, mebibytes: u32) -> Option<Self> {
         std::fs::create_dir_all(folder).expect("a folder in a folder of our own");
         let size = format!("size={mebibytes}m");
         let mount =
@@ -26,14 +26,15 @@ impl SmallDisk {
     }
 
     /// Writes a file until nothing more goes in.
-    fn fill(&self) {
+    pub fn fill(&self) {
         let mut filler = File::create(self.filler()).expect("room for a name");
         for size in [1 << 20, 1 << 12, 1] {
             while filler.write_all(&vec![0; size]).is_ok() {}
         }
     }
 
-    fn make_room(&self) {
+    /// Removes that file.
+    pub fn make_room(&self) {
         std::fs::remove_file(self.filler()).expect("the file that fills the disk");
     }
 
@@ -50,7 +51,7 @@ impl Drop for SmallDisk {
 }
 
 /// Says aloud that a test was not run, on a line that the test script counts.
-fn not_run(why: &str) {
+pub fn not_run(why: &str) {
     let line = format!("\nnot run: {why}\n");
     std::io::stderr().write_all(line.as_bytes()).expect("stderr is open");
 }

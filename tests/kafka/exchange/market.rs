@@ -228,9 +228,10 @@ impl Running {
         lines.filter_map(|line| line.split("records=").nth(1)).map(leading_number).sum()
     }
 
-    /// SIGTERM: it must end in order, and soon.
+    /// SIGTERM: it must end in order, within the time that a stop may take and some more for a busy
+    /// machine.
     pub fn stop(&mut self) {
-        let status = self.process.terminate(Duration::from_secs(10));
+        let status = self.process.terminate(Duration::from_secs(40));
         assert!(status.success(), "ended with {status}:\n{}", self.process.log());
     }
 }

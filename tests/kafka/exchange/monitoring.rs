@@ -3,22 +3,17 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tidemill_test_support::KafkaCluster;
 use tidemill_test_support::process::run_to_end;
 use tidemill_test_support::records::produce_lines;
 
-use super::flow::generated;
 use super::market::{LIMIT, Market};
 use super::prometheus::{Prometheus, free_address, promtool, repository};
-use super::sender::Sender;
+use super::sender::Load;
 
 const DASHBOARDS: [&str; 4] = ["overview", "tasks", "stores", "exchange"];
-/// Orders a second, about.
-const RATE: usize = 2_000;
 
 #[test]
 fn the_rules_pass_their_unit_tests() {
@@ -76,6 +71,71 @@ fn each_panel_says_what_it_shows_and_is_templated() {
     }
 }
 
+/// What Grafana's dashboard linter asks of a query: counters are read as rates, over the interval
+/// that Grafana chooses; and of a dashboard: variables for data source, job and instance that follow
+/// the time range.
+#[test]
+fn the_dashboards_keep_the_rules_of_grafanas_linter() {
+    let mut linted = 0;
+    for name in DASHBOARDS {
+        let text = fs::read_to_string(repository(&format!("dashboards/{name}.json")));
+        let dashboard: Value = serde_json::from_str(&text.expect("a dashboard")).expect("JSON");
+        let variables = dashboard["templating"]["list"].as_array().expect("variables");
+        let kinds: Vec<_> = variables.iter().map(|one| [&one["name"], &one["type"]]).collect();
+        let expected = [["datasource", "datasource"], ["job", "query"], ["instance", "query"]];
+        assert_eq!(kinds, expected, "{name}");
+        for variable in &variables[1..] {
+            // Each time the range changes, and with several values or all of them.
+            assert_eq!(variable["refresh"], 2, "{name}: {variable}");
+            assert_eq!((&variable["multi"], &variable["includeAll"]), (&true.into(), &true.into()));
+        }
+        for query in queries(name).into_iter().map(|(_, query)| query) {
+            if let Some(fault) = fault_of(&query) {
+                panic!("{name}: {fault}: {query}");
+            }
+            linted += 1;
+        }
+    }
+    println!("{linted} queries keep the rules");
+}
+
+#[test]
+fn a_counter_that_is_not_read_as_a_rate_is_found() {
+    assert_eq!(fault_of("sum(rate(x_total{job=\"a\"}[$__rate_interval]))"), None);
+    assert_eq!(fault_of("increase(x_total{}[1h])"), None);
+    assert_eq!(fault_of("sum(x_total{job=\"a\"})"), Some("a counter without a rate"));
+    assert_eq!(fault_of("rate(x_total{}[5m])"), Some("a rate over an interval of its own"));
+    assert_eq!(fault_of("topk(3, x_bucket{})"), Some("a counter without a rate"));
+}
+
+/// One is too many, however long ago: its total is shown.
+const TOTAL: &str = "sum(tidemill_threads_failed_total{";
+
+/// What is wrong with a query, by the rules above.
+fn fault_of(query: &str) -> Option<&'static str> {
+    if query.starts_with(TOTAL) {
+        return None;
+    }
+    for kind in ["_total{", "_bucket{", "_sum{", "_count{"] {
+        for (at, _) in query.match_indices(kind) {
+            let name_at = query[..at]
+                .rfind(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .map_or(0, |before| before + 1);
+            let before = &query[..name_at];
+            if !["rate(", "irate(", "increase("].iter().any(|of| before.ends_with(of)) {
+                return Some("a counter without a rate");
+            }
+            let range = query[at..].split_once("}[").and_then(|(_, rest)| rest.split_once(']'));
+            let range = range.map_or("", |(range, _)| range);
+            // A rate over an hour of what comes rarely says so in its panel.
+            if before.ends_with("rate(") && !["$__rate_interval", "1h"].contains(&range) {
+                return Some("a rate over an interval of its own");
+            }
+        }
+    }
+    None
+}
+
 #[test]
 fn a_real_prometheus_sees_two_instances_under_load_and_its_alerts_fire_and_resolve() {
     let market = Market::open(&KafkaCluster::shared().bootstrap(), 4);
@@ -95,11 +155,11 @@ fn a_real_prometheus_sees_two_instances_under_load_and_its_alerts_fire_and_resol
     two.wait_ready();
     prometheus.wait_alert("TidemillNotReady", &two_at, false);
 
-    let stop = AtomicBool::new(false);
+    let load = Load::default();
     std::thread::scope(|scope| {
         // Ends the load also when an assertion below fails.
-        let _end = End(&stop);
-        scope.spawn(|| feed(&market, &stop));
+        let _end = load.end_on_drop();
+        scope.spawn(|| load.send_to(&market));
         every_query_has_data(&prometheus);
         for instance in [&mut one, &mut two] {
             let (status, text) = instance.get("/metrics");
@@ -135,19 +195,12 @@ fn a_real_prometheus_sees_two_instances_under_load_and_its_alerts_fire_and_resol
 
 /// Every query of every panel, and every rule.
 fn every_query_has_data(prometheus: &Prometheus) {
-    let mut queries = Vec::new();
-    for dashboard in DASHBOARDS {
-        for panel in panels(dashboard) {
-            let title = panel["title"].as_str().expect("a title");
-            for target in panel["targets"].as_array().expect("queries") {
-                let query = target["expr"].as_str().expect("a query");
-                let query = query
-                    .replace("$job", ".*")
-                    .replace("$instance", ".*")
-                    .replace("$__rate_interval", "5s");
-                queries.push((title.to_owned(), query));
-            }
-        }
+    let mut queries: Vec<_> = DASHBOARDS.into_iter().flat_map(queries).collect();
+    for (_, query) in &mut queries {
+        *query = query
+            .replace("$job", ".*")
+            .replace("$instance", ".*")
+            .replace("$__rate_interval", "5s");
     }
     let rules = fs::read_to_string(repository("dashboards/rules.yml")).expect("the rules");
     for record in rules.lines().filter_map(|line| line.split("- record: ").nth(1)) {
@@ -161,6 +214,19 @@ fn every_query_has_data(prometheus: &Prometheus) {
     let (bad, all) = prometheus.rules();
     assert!(bad.is_empty() && all >= 15, "of {all} rules: {bad:#?}");
     println!("{all} rules, all evaluated");
+}
+
+/// The queries of a dashboard, each with the title of its panel.
+fn queries(dashboard: &str) -> Vec<(String, String)> {
+    let mut queries = Vec::new();
+    for panel in panels(dashboard) {
+        let title = panel["title"].as_str().expect("a title");
+        for target in panel["targets"].as_array().expect("queries") {
+            let query = target["expr"].as_str().expect("a query");
+            queries.push((title.to_owned(), query.to_owned()));
+        }
+    }
+    queries
 }
 
 /// The panels that the dashboards' page says may be empty.
@@ -177,32 +243,4 @@ fn panels(dashboard: &str) -> Vec<Value> {
     let dashboard: Value = serde_json::from_str(&text).expect("JSON");
     let panels = dashboard["panels"].as_array().cloned().unwrap_or_default();
     panels.into_iter().filter(|panel| panel["type"] != "row").collect()
-}
-
-/// Sends orders of this moment until told to stop.
-fn feed(market: &Market, stop: &AtomicBool) {
-    let sender = Sender::to(market);
-    let tick = Duration::from_millis(100);
-    let flow = generated(200_000, 7);
-    for orders in flow.chunks(RATE / 10) {
-        if stop.load(Ordering::Relaxed) {
-            return;
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
-        let mut orders = orders.to_vec();
-        for order in &mut orders {
-            order.timestamp = now.as_millis() as i64;
-        }
-        sender.send(&orders);
-        std::thread::sleep(tick);
-    }
-}
-
-/// Tells the load to end when it is dropped.
-struct End<'s>(&'s AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

@@ -41,10 +41,15 @@ impl Outcome {
 
     /// What `tidemill replay` makes of the same orders, in `market`'s folder.
     pub fn replayed(market: &Market, orders: &[Sent]) -> Self {
+        Self::replayed_with(market, &[], orders)
+    }
+
+    /// The same, with further settings.
+    pub fn replayed_with(market: &Market, more: &[(&str, &str)], orders: &[Sent]) -> Self {
         let file = market.folder().join("orders.jsonl");
         let out = market.folder().join("replayed");
         flow::write(orders, &file);
-        let mut command = market.command("replay", &[]);
+        let mut command = market.command("replay", more);
         command.arg("replay").arg(&file).arg("--out").arg(&out);
         let finished = run_to_end(&mut command, b"", Duration::from_secs(120));
         assert!(finished.status.success(), "{}", finished.stderr);

@@ -42,9 +42,15 @@ pub struct Prometheus {
 impl Prometheus {
     /// Watches `targets` as the job `tidemill`. A minute of the rules is a second here.
     pub fn watch(targets: &[String]) -> Self {
+        Self::watch_at(targets, 1)
+    }
+
+    /// As [`watch`](Self::watch); a minute of the rules is so many seconds here.
+    pub fn watch_at(targets: &[String], seconds_a_minute: u32) -> Self {
         let folder = TempDir::with_prefix("tidemill-prometheus-").expect("a temporary folder");
         let rules = fs::read_to_string(repository("dashboards/rules.yml")).expect("the rules");
-        fs::write(folder.path().join("rules.yml"), hastened(&rules)).expect("a file of our own");
+        fs::write(folder.path().join("rules.yml"), hastened(&rules, seconds_a_minute))
+            .expect("a file of our own");
         let config = format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
              rule_files: [rules.yml]\n\
@@ -134,8 +140,9 @@ impl Prometheus {
     }
 }
 
-/// Rules whose minutes are seconds, evaluated each second: a test has no time for theirs.
-fn hastened(rules: &str) -> String {
+/// Rules each of whose minutes is so many seconds, evaluated each second: a test has no time for
+/// theirs.
+fn hastened(rules: &str, seconds_a_minute: u32) -> String {
     let rules = rules.replace("interval: 30s", "interval: 1s");
     let mut quick = String::with_capacity(rules.len());
     let mut rest = &*rules;
@@ -146,16 +153,20 @@ fn hastened(rules: &str) -> String {
         let is_duration = number.len() < before.len()
             && number.ends_with(['[', ' '])
             && !after[1..].starts_with(|c: char| c.is_ascii_alphanumeric());
-        quick.push_str(before);
-        quick.push(if is_duration { 's' } else { 'm' });
+        match before[number.len()..].parse::<u32>() {
+            Ok(minutes) if is_duration => {
+                quick.push_str(&format!("{number}{}s", minutes * seconds_a_minute));
+            }
+            _ => quick.push_str(&format!("{before}m")),
+        }
         rest = &after[1..];
     }
     quick.push_str(rest);
     quick
 }
 
-/// A query as a URL takes it.
-fn encoded(text: &str) -> String {
+/// Text as a URL takes it.
+pub fn encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),

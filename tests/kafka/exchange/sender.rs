@@ -1,12 +1,13 @@
 //! One producer for a whole test. A new one takes half a second until it may send, too long for
 //! orders that are to keep coming while an instance dies.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 
-use super::flow::Sent;
+use super::flow::{Sent, generated};
 use super::market::{LIMIT, Market};
 
 /// Sends orders to one exchange.
@@ -49,4 +50,48 @@ impl Sender {
             std::thread::sleep(time / slices as u32);
         }
     }
+}
+
+/// Orders a second of a [`Load`], about.
+const RATE: usize = 2_000;
+
+/// Orders that keep coming, each of the moment in which it is sent, until they are told to end.
+#[derive(Default)]
+pub struct Load(AtomicBool);
+
+impl Load {
+    /// Sends orders until told to end.
+    pub fn send_to(&self, market: &Market) {
+        let sender = Sender::to(market);
+        let tick = Duration::from_millis(100);
+        let flow = generated(400_000, 7);
+        for orders in flow.chunks(RATE / 10) {
+            if self.0.load(Ordering::Relaxed) {
+                return;
+            }
+            sender.send(&at_present(orders, Duration::ZERO));
+            std::thread::sleep(tick);
+        }
+    }
+
+    /// Tells it to end when this is dropped.
+    pub fn end_on_drop(&self) -> EndOnDrop<'_> {
+        EndOnDrop(self)
+    }
+}
+
+/// See [`Load::end_on_drop`].
+pub struct EndOnDrop<'l>(&'l Load);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The same orders, as if sent so long ago.
+pub fn at_present(orders: &[Sent], ago: Duration) -> Vec<Sent> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
+    let timestamp = (now - ago).as_millis() as i64;
+    orders.iter().map(|order| Sent { timestamp, ..order.clone() }).collect()
 }

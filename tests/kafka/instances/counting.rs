@@ -114,7 +114,7 @@ impl Counter {
 
     /// What a counter stands at, over all its series.
     pub fn metric(&self, name: &str) -> f64 {
-        let (_, text) = self.handle().introspect().metrics("text/plain").expect("metrics");
+        let (_, text) = self.handle().introspect().metrics("text/plain");
         let series = text.lines().filter(|line| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
         });

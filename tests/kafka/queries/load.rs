@@ -26,6 +26,8 @@ struct Round {
     wall: Duration,
     /// Processor time of the stream thread.
     stream: Duration,
+    /// Time in which the stream thread published metrics.
+    publishing: Duration,
     /// Processor time of the asking thread.
     asking: Duration,
     lookups: u64,
@@ -68,7 +70,15 @@ fn round(bootstrap: &str, topic: &str, asked: bool) -> Round {
     let introspect = handle.introspect();
     let processed = || introspect.status().tasks.iter().map(|task| task.processed).sum::<u64>();
     wait_for("the first records", LIMIT, || (processed() > 0).then_some(()));
+    let published = || {
+        let (_, metrics) = introspect.metrics("text/plain");
+        let mut lines = metrics.lines();
+        let line = lines.find(|line| line.starts_with("tidemill_thread_publish_seconds_total{"));
+        let seconds = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+        Duration::from_secs_f64(seconds.expect("a number of seconds"))
+    };
     let (started, before, records) = (Instant::now(), on_processor("stream-0"), processed());
+    let published_before = published();
     let done = AtomicBool::new(false);
     let mut round = Round::default();
     std::thread::scope(|scope| {
@@ -93,6 +103,7 @@ fn round(bootstrap: &str, topic: &str, asked: bool) -> Round {
         wait_for("all records", LIMIT, || (processed() == RECORDS).then_some(()));
         round.wall = started.elapsed();
         round.stream = on_processor("stream-0") - before;
+        round.publishing = published() - published_before;
         done.store(true, Ordering::Relaxed);
         (round.lookups, round.slowest, round.asking) = asking.join().expect("right answers");
     });
@@ -105,11 +116,12 @@ fn round(bootstrap: &str, topic: &str, asked: bool) -> Round {
     streams.join().expect("an end in peace");
     let share = (RECORDS - records) as f64 / 1e6;
     println!(
-        "{}: {:.0} records/s, {:.2} µs a record on the stream thread; {:.0} look-ups/s, \
-         {:.1} µs each on the asking thread, slowest {:.1} ms",
+        "{}: {:.0} records/s, {:.2} µs a record on the stream thread, {:.2} % of it in publishing \
+         metrics; {:.0} look-ups/s, {:.1} µs each on the asking thread, slowest {:.1} ms",
         if asked { "asked" } else { "alone" },
         share * 1e6 / round.wall.as_secs_f64(),
         round.stream.as_secs_f64() / share,
+        round.publishing.as_secs_f64() / round.stream.as_secs_f64() * 100.0,
         round.lookups as f64 / round.wall.as_secs_f64(),
         round.asking.as_secs_f64() * 1e6 / round.lookups.max(1) as f64,
         round.slowest.as_secs_f64() * 1e3,

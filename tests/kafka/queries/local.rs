@@ -106,6 +106,8 @@ fn http_answers_in_json_and_says_what_is_wrong() {
     let next = page["next"].as_str().expect("more").to_owned();
     let path = format!("/stores/counts?prefix=word-00&limit=4&reverse=true&after={next}");
     assert_eq!(keys(&instance.get(&path).1), ["word-005", "word-004", "word-003", "word-002"]);
+    let (_, count) = instance.get("/stores/counts?count=true");
+    assert_eq!(count, json!({ "store": "counts", "approximate_entries": 300 }));
     let (_, windows) =
         instance.get(&format!("/stores/by-time/word-007?since={}", START + 20 * MINUTE));
     let window = json!({ "start": START + 20 * MINUTE, "end": START + 30 * MINUTE });
@@ -126,6 +128,8 @@ fn http_answers_in_json_and_says_what_is_wrong() {
         ("/stores/counts/word-007?since=1", 400, "keeps no windows"),
         ("/stores/counts/word-007?partition=3", 400, "has the partitions 0 to 2"),
         ("/stores/counts?prefix=a&from=b", 400, "exclude each other"),
+        ("/stores/counts?count=true&prefix=a", 400, "of whole partitions"),
+        ("/stores/counts/word-007?max_lag=-1", 400, "expected a number of records"),
         ("/stores/counts?limit=0", 400, "expected a whole number"),
         ("/stores/counts?after=%21", 400, "not what an answer gave"),
         ("/stores/counts/%21?encoding=base64", 400, "no URL-safe base64"),

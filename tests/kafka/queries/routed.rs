@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use tidemill::prelude::*;
+use tidemill::status::QueryError;
 use tidemill_test_support::patience::wait_for;
 use tidemill_test_support::process::http_get;
 use tidemill_test_support::records::read_committed;
@@ -138,6 +139,9 @@ fn either_instance_answers_what_the_changelog_says_before_during_and_after_tasks
         for address in [one.address(), two.address()] {
             assert_answers(&words, &address);
         }
+        let (_, count) = two.get("/stores/counts?count=true");
+        let count = count["approximate_entries"].as_u64().expect("a number") as usize;
+        assert!((WORDS..=2 * WORDS).contains(&count), "an estimate of {WORDS}: {count}");
         let (_, metadata) = two.get("/metadata");
         let owners = metadata["stores"][0]["partitions"].as_array().expect("partitions").iter();
         let on_one = owners.filter(|partition| partition["owner"]["instance"] == "one").count();
@@ -152,4 +156,64 @@ fn either_instance_answers_what_the_changelog_says_before_during_and_after_tasks
         println!("while tasks moved: {right} right answers, {refused} times 503");
         assert!(right > 0);
     });
+}
+
+#[test]
+fn a_program_reads_copies_as_far_as_it_accepts_their_lag() {
+    let words = Words::new(PARTITIONS);
+    let settings = [
+        ("session.timeout.ms", "6000"),
+        ("heartbeat.interval.ms", "2000"),
+        ("standby.replicas", "1"),
+    ];
+    let one = words.start("one", &settings);
+    one.wait_ready();
+    let two = words.start("two", &settings);
+    two.wait_ready();
+    let all: Vec<String> = (0..WORDS).map(word).collect();
+    words.say(all.iter().map(|word| (word.as_str(), START)));
+    let counts = || two.handle.store::<String, i64>("counts").expect("a store");
+    wait_for("a share of the tasks, and copies of the others", LIMIT, || {
+        let copies = counts().copies_here();
+        let done = logged(&words).len() == WORDS;
+        let here = counts().partitions_here();
+        (done && here.len() == 2 && copies.len() == 2 && copies.values().all(|lag| *lag == 0))
+            .then_some(())
+    });
+    let fresh = counts();
+    let elsewhere: Vec<_> = all
+        .iter()
+        .filter(|key| matches!(fresh.get(key), Err(QueryError::Elsewhere { .. })))
+        .collect();
+    assert!(!elsewhere.is_empty() && elsewhere.len() < WORDS);
+    let lenient = counts().max_lag(100);
+    for key in &elsewhere {
+        wait_for("its count in the copy", LIMIT, || {
+            (lenient.get(key) == Ok(Some(1))).then_some(())
+        });
+        assert_eq!(lenient.owner(key).expect("an owner").expect("one").instance, "one");
+    }
+    let copied = fresh.copiers(elsewhere[0]).expect("a key with bytes");
+    assert!(copied.is_empty(), "two copies it itself: {copied:?}");
+    let entries: Vec<_> = lenient.all().entries().map(|entry| entry.expect("a copy").key).collect();
+    assert_eq!(entries, all);
+    // Windows and sessions are copied as well.
+    let by_time = two.handle.store::<String, i64>("by-time").expect("a store").max_lag(100);
+    let times = Timestamp::new(START)..=Timestamp::new(START);
+    // A lag is that of the last fetch: of this changelog it may be an older one.
+    wait_for("the windows of all words", LIMIT, || {
+        let windows = by_time.fetch_all(times.clone()).entries();
+        let counts: Vec<_> = windows.map(|entry| entry.expect("a copy").value).collect();
+        (counts == vec![1; WORDS]).then_some(())
+    });
+    // A static member that has left keeps its tasks for the session: its copies answer meanwhile.
+    one.stop();
+    for key in &elsewhere {
+        assert!(fresh.get(key).is_err() || fresh.get(key) == Ok(Some(1)));
+        assert_eq!(lenient.get(key), Ok(Some(1)), "{key}");
+    }
+    wait_for("all tasks", LIMIT, || (fresh.partitions_here().len() == 4).then_some(()));
+    for key in &elsewhere {
+        assert_eq!(fresh.get(key), Ok(Some(1)), "{key}");
+    }
 }

@@ -12,6 +12,7 @@ use tidemill::kafka::{
 use super::call::Reply;
 use super::consumer::list_offsets;
 use crate::cluster::Brokers;
+use crate::cluster::group::Group;
 use crate::world::Sim;
 
 /// The broker that answers for the whole cluster.
@@ -126,8 +127,16 @@ impl Admin for SimAdmin {
         list_offsets(&self.sim, partitions, spec, isolation, timeout)
     }
 
-    fn group_members(&self, _: &str, _: Duration) -> Result<Vec<GroupMember>, KafkaError> {
-        Err(unsupported("describe group"))
+    fn group_members(
+        &self,
+        group: &str,
+        timeout: Duration,
+    ) -> Result<Vec<GroupMember>, KafkaError> {
+        let name: Arc<str> = group.into();
+        self.sim.call(Brokers::coordinator(group), timeout, "describe group", move |world| {
+            let group = world.brokers.groups.get(&name);
+            Reply::Done(Ok(group.map(Group::described).unwrap_or_default()))
+        })
     }
 
     fn group_offsets(&self, group: &str, timeout: Duration) -> Result<Vec<Committed>, KafkaError> {

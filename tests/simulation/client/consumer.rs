@@ -388,7 +388,9 @@ pub(crate) fn list_offsets(
     timeout: Duration,
 ) -> Result<Vec<EndOffset>, KafkaError> {
     let mut found = Vec::new();
+    let deadline = sim.lock().now + micros(timeout);
     for partition in partitions {
+        let timeout = Duration::from_micros(deadline.saturating_sub(sim.lock().now));
         let wanted = partition.clone();
         let broker = Brokers::leader(partition);
         let offset = sim.call(broker, timeout, "list offsets", move |world| {

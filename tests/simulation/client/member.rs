@@ -15,7 +15,7 @@ use tidemill::kafka::{ErrorClass, Event, GroupMetadata, KafkaError, TopicPartiti
 
 use crate::client::ConsumerId;
 use crate::cluster::group::{Join, Refusal};
-use crate::world::{Life, Micros, World, note};
+use crate::world::{Life, Micros, ProcessId, World, note};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -121,6 +121,7 @@ impl World {
             rebalance_timeout: timing.max_poll,
         };
         let (life, attempt) = (member.life, member.attempt);
+        self.strike_at_join(life.process);
         let at = self.arrival(life.process, Self::coordinator_of(&join.group));
         let lost = self.weather.lost_requests + self.weather.lost_answers;
         if self.random.chance(lost) {
@@ -137,6 +138,19 @@ impl World {
             }
         }
         self.at(at, move |world| world.group_join(join));
+    }
+
+    /// Lets happen to a process what is to happen when it joins.
+    fn strike_at_join(&mut self, process: ProcessId) {
+        let now = self.now;
+        let Some(state) = self.processes.get_mut(&process) else { return };
+        let Some((cut, time)) = state.at_join.take() else { return };
+        note!(self, "{process} joins, and hears nothing for {} s", time as f64 / 1e6);
+        if cut {
+            self.cut(process, now + time);
+        } else {
+            self.pause(process, now + time);
+        }
     }
 
     pub(crate) fn answer_join(&mut self, join: &Join, answer: Result<(String, i32), Refusal>) {

@@ -89,6 +89,19 @@ impl SimProducer {
         }
     }
 
+    /// Lets time pass in which the client library's background goes on, now and then.
+    fn take_long_over_some(&self) {
+        let time = {
+            let mut world = self.sim.lock();
+            let slow = world.weather.slow_records;
+            if !world.random.chance(slow) {
+                return;
+            }
+            world.random.between(1_000, 400_000)
+        };
+        self.sim.pass(time);
+    }
+
     fn left(&self, deadline: Micros) -> Duration {
         Duration::from_micros(deadline.saturating_sub(self.sim.lock().now))
     }
@@ -230,6 +243,7 @@ impl Producer for SimProducer {
         if let Some(error) = self.fatal_error() {
             return Err(error.into());
         }
+        self.take_long_over_some();
         let topic = Arc::clone(&self.topics[record.topic.index()]);
         let mut world = self.sim.lock();
         let count = world.brokers.topics.get(&topic).map_or(0, |topic| topic.partitions.len());

@@ -9,7 +9,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidemill::kafka::{Committed, ErrorClass, GroupMetadata, KafkaError, TopicPartition};
+use tidemill::kafka::{
+    Committed, ErrorClass, GroupMember, GroupMetadata, KafkaError, TopicPartition,
+};
 
 use super::Brokers;
 use crate::client::ConsumerId;
@@ -106,6 +108,18 @@ impl Group {
     pub(crate) fn is_stable_for(&self, partitions: &[TopicPartition]) -> bool {
         let mut pending = self.pending.values().flatten();
         !pending.any(|offset| partitions.contains(&offset.partition))
+    }
+
+    /// Its members, as it describes them.
+    pub(crate) fn described(&self) -> Vec<GroupMember> {
+        let members = self.members.iter().map(|(id, member)| GroupMember {
+            client_id: member.instance.to_string(),
+            member_id: id.clone(),
+            group_instance_id: Some(member.instance.to_string()),
+            host: String::new(),
+            assignment: member.assignment.clone(),
+        });
+        members.collect()
     }
 
     fn check(&self, member_id: &str, instance: Option<&Arc<str>>) -> Result<&Member, Refusal> {
@@ -413,6 +427,27 @@ impl World {
         }
         note!(self, "group: {member_id} {why}");
         self.prepare(name, 60_000_000);
+    }
+
+    /// Begins a rebalance where a partition is nobody's although the group is stable; says whether it
+    /// did. A static member that restarts between the two halves of a cooperative rebalance has its
+    /// assignment back at once, and nobody knows any more that it was to join once again.
+    pub(crate) fn rebalance_orphans(&mut self, name: &str) -> bool {
+        let Some((name, group)) = self.brokers.groups.get_key_value(name) else { return false };
+        let members = group.members.values();
+        let assigned: Vec<&TopicPartition> =
+            members.clone().flat_map(|member| &member.assignment).collect();
+        let is_orphan = |topic: &Arc<str>| {
+            self.brokers.partitions(topic).iter().any(|partition| !assigned.contains(&partition))
+        };
+        let mut topics = members.flat_map(|member| &member.topics);
+        let found = group.state == State::Stable && topics.any(is_orphan);
+        if found {
+            let name = Arc::clone(name);
+            note!(self, "group: a partition is nobody's; it is made to rebalance");
+            self.prepare(&name, 60_000_000);
+        }
+        found
     }
 
     fn watch_session(&mut self, name: &Arc<str>, member_id: &str) {

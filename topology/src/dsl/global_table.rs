@@ -54,6 +54,7 @@ impl StreamsBuilder {
         let spec = StoreSpec {
             persistent: materialized.persistent,
             logged: false,
+            time_to_live_ms: materialized.time_to_live_ms,
             ..StoreSpec::new(store_name.clone(), StoreKind::TimestampedKeyValue)
         };
         let table = GlobalKTable {

@@ -194,6 +194,7 @@ where
     F: Fn(&K, &V, Option<A>) -> Option<A> + Send + Sync + 'static,
 {
     Arc::new(move |wiring, store, send_old| {
+        wiring.keep_expiring(store)?;
         Ok(Slot::new::<K, V>(Aggregate {
             fold: Arc::clone(&fold),
             value: Some(value.clone()),

@@ -175,6 +175,12 @@ impl<K: 'static, V: 'static> KGroupedTable<K, V> {
     ) -> KTable<K, A> {
         let plan = &self.table.plan;
         let store_name = plan.store_name(materialized.name.as_deref(), prefix);
+        if materialized.time_to_live_ms.is_some() {
+            plan.error(format!(
+                "aggregate {store_name} of a table cannot have a time to live: what expired could \
+                 not be subtracted any more; set it on the table that is grouped"
+            ));
+        }
         let (input, topic) = self.repartitioned(&store_name);
         let name = plan.name(None, prefix);
         let (key_serde, value_serde) = (self.grouped.key.clone(), materialized.value.clone());

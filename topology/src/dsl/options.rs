@@ -284,6 +284,7 @@ pub struct Materialized<V> {
     pub(crate) logged: bool,
     pub(crate) retention_ms: Option<i64>,
     pub(crate) history_ms: Option<i64>,
+    pub(crate) time_to_live_ms: Option<i64>,
     pub(crate) changelog_config: BTreeMap<String, String>,
 }
 
@@ -305,6 +306,7 @@ impl<V: 'static> Materialized<V> {
             logged: true,
             retention_ms: None,
             history_ms: None,
+            time_to_live_ms: None,
             changelog_config: BTreeMap::new(),
         }
     }
@@ -363,6 +365,32 @@ impl<V: 'static> Materialized<V> {
     #[must_use]
     pub fn versioned(mut self, history: Duration) -> Self {
         self.history_ms = Some(super::windows::millis(history));
+        self
+    }
+
+    /// Lets each entry live for that long past its timestamp, by the task's stream time, which is the
+    /// highest timestamp of its records. It is then deleted, from the changelog as well, and those
+    /// below are told of the deletion; an aggregate starts anew with its key's next record. A record
+    /// that is as old is dropped and counted as `expired_record`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tidemill_topology::prelude::*;
+    /// # let builder = StreamsBuilder::new();
+    /// let online = Materialized::named("online", Utf8).time_to_live(Duration::from_secs(300));
+    /// builder
+    ///     .table("heartbeats", Consumed::with(Utf8, Utf8), online)
+    ///     .to_stream()
+    ///     .to("online", Produced::with(Utf8, Nullable(Utf8)));
+    /// # builder.build().unwrap();
+    /// ```
+    ///
+    /// For `table`, `to_table`, and `count`, `reduce` and `aggregate` of a grouped stream. Tables
+    /// that are computed from others follow those; windowed stores have a
+    /// [retention](Self::retention), versioned ones a history.
+    #[must_use]
+    pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
+        self.time_to_live_ms = Some(super::windows::millis(time_to_live));
         self
     }
 

@@ -262,3 +262,60 @@ impl Store {
         self
     }
 }
+
+impl Store {
+    /// Lets each entry live for that long past the timestamp that it was put with, by the task's
+    /// stream time, which is the highest timestamp of its records. It is then deleted, from the
+    /// changelog as well. Such a store keeps the timestamps beside its values, and a put reads what
+    /// it takes the place of.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidemill_topology::prelude::*;
+    ///
+    /// /// Lets the first payment of each id through, and another one an hour after the last.
+    /// struct Once(Option<KeyValueHandle<String, i64>>);
+    ///
+    /// impl Processor<String, i64> for Once {
+    ///     type KeyOut = String;
+    ///     type ValueOut = i64;
+    ///
+    ///     fn init(&mut self, ctx: &mut ProcessorContext<'_, '_, String, i64>) -> Result {
+    ///         self.0 = Some(ctx.key_value("seen")?);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn process(
+    ///         &mut self,
+    ///         payment: Record<'_, String, i64>,
+    ///         ctx: &mut ProcessorContext<'_, '_, String, i64>,
+    ///     ) -> Result {
+    ///         let Some(handle) = &self.0 else { return Ok(()) };
+    ///         let mut seen = ctx.store(handle, payment.timestamp);
+    ///         let is_new = seen.get(payment.key)?.is_none();
+    ///         seen.put(payment.key, payment.value)?;
+    ///         if is_new { ctx.forward(payment) } else { Ok(()) }
+    ///     }
+    /// }
+    ///
+    /// let builder = StreamsBuilder::new();
+    /// let seen = Stores::key_value("seen", Utf8, I64).time_to_live(Duration::from_secs(3_600));
+    /// builder.add_state_store(seen);
+    /// builder
+    ///     .stream("payments", Consumed::with(Utf8, I64))
+    ///     .process(|| Once(None), &["seen"])
+    ///     .to("payments-once", Produced::with(Utf8, I64));
+    /// builder.build().unwrap();
+    /// ```
+    ///
+    /// Seen as bytes (`ProcessorContext::bytes_store`), its values start with eight bytes of
+    /// timestamp, and an entry that has just expired may still be there.
+    #[must_use]
+    pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
+        if self.spec.kind == StoreKind::KeyValue {
+            self.spec.kind = StoreKind::TimestampedKeyValue;
+        }
+        self.spec.time_to_live_ms = Some(millis(time_to_live));
+        self
+    }
+}

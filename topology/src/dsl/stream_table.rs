@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::graph::{NodeKind, Store};
 use crate::node::Slot;
 use crate::operators::held_records::HeldRecords;
+use crate::operators::read_values::ReadValues;
 use crate::operators::stream_table_join::StreamTableJoin;
 use crate::serde::{Bytes, SerdeRef};
 use crate::store::spec::{StoreKind, StoreSpec};
@@ -29,7 +30,7 @@ impl<K: 'static, V: 'static> KStream<K, V> {
     ///     .to("priced", Produced::with(Utf8, Utf8));
     /// # builder.build().unwrap();
     /// ```
-    pub fn join<VT: 'static, VR: 'static>(
+    pub fn join<VT: Send + 'static, VR: 'static>(
         &self,
         table: &KTable<K, VT>,
         joiner: impl Fn(&K, &V, &VT) -> VR + Send + Sync + 'static,
@@ -54,7 +55,7 @@ impl<K: 'static, V: 'static> KStream<K, V> {
     ///     .to("priced", Produced::with(Utf8, Utf8));
     /// # builder.build().unwrap();
     /// ```
-    pub fn left_join<VT: 'static, VR: 'static>(
+    pub fn left_join<VT: Send + 'static, VR: 'static>(
         &self,
         table: &KTable<K, VT>,
         joiner: impl Fn(&K, &V, Option<&VT>) -> VR + Send + Sync + 'static,
@@ -64,7 +65,7 @@ impl<K: 'static, V: 'static> KStream<K, V> {
         self.joined(table, true, joiner, joined, "KSTREAM-LEFTJOIN-")
     }
 
-    fn joined<VT: 'static, VR: 'static>(
+    fn joined<VT: Send + 'static, VR: 'static>(
         &self,
         table: &KTable<K, VT>,
         left: bool,
@@ -138,6 +139,7 @@ impl<K: 'static, V: 'static> KStream<K, V> {
                             left,
                             held,
                             key_bytes: Vec::new(),
+                            known: ReadValues::default(),
                             children: wiring.children::<K, VR>(),
                         }))
                     }),

@@ -87,12 +87,14 @@ impl TableStore {
             caching: materialized.caching && materialized.history_ms.is_none(),
             logged: materialized.logged,
             changelog_config: materialized.changelog_config.clone(),
+            time_to_live_ms: materialized.time_to_live_ms,
             ..StoreSpec::new(name, kind)
         };
+        let is_required = materialized.name.is_some() || materialized.time_to_live_ms.is_some();
         Self {
             store: Rc::new(RefCell::new(Store::new(spec, key, value))),
             writable: Rc::new(Cell::new(true)),
-            required: Rc::new(Cell::new(materialized.name.is_some())),
+            required: Rc::new(Cell::new(is_required)),
             sends_old: Rc::default(),
             above: Rc::new([]),
             index: None,
@@ -205,9 +207,12 @@ impl TableStore {
         self.sends_old.get()
     }
 
-    /// Lets a source topic serve as the changelog, or none.
+    /// Lets a source topic serve as the changelog, or none. A store that deletes by itself has to
+    /// have a changelog of its own: the source topic does not have the deletions.
     pub(crate) fn log_to_source(&self, topic: Option<&Arc<str>>) {
-        self.store.borrow_mut().spec.changelog_source = topic.map(ToString::to_string);
+        let spec = &mut self.store.borrow_mut().spec;
+        let topic = topic.filter(|_| spec.time_to_live_ms.is_none());
+        spec.changelog_source = topic.map(ToString::to_string);
     }
 
     /// Adds the store to the graph if it is needed; its name, for the node that keeps it.
@@ -255,6 +260,12 @@ impl<K: 'static, V: 'static> KTable<K, V> {
             (name, None) => self.plan.store_name(name.as_deref(), "KTABLE-"),
         };
         let value = materialized.value.clone();
+        if materialized.time_to_live_ms.is_some() {
+            self.plan.error(format!(
+                "table {name} is computed from others and cannot have a time to live: set it on the \
+                 table that is read or aggregated, whose deletions reach this one"
+            ));
+        }
         self.store.keep_as(&TableStore::new(name, &materialized, self.key.clone(), value.clone()));
         self.value = Some(value);
         self

@@ -264,8 +264,8 @@ fn compare_kinds(old: StoreKind, new: StoreKind, add: &mut impl FnMut(Effect, St
     if old.retention_ms() != new.retention_ms() || old.history_ms() != new.history_ms() {
         add(
             Effect::Condition,
-            "keeps entries for another time: alter the retention of its changelog likewise, which \
-             is set when the topic is created"
+            "keeps entries for another time: what a longer one would have kept is gone already, and \
+             of a versioned store alter the changelog's min.compaction.lag.ms likewise"
                 .to_owned(),
         );
     }

@@ -30,7 +30,7 @@ use crate::node::{Children, SinkTopic, Slot, TimeSlot};
 use crate::serde::SerdeRef;
 use crate::store::bytes::StoreIndex;
 use crate::store::key_value::{KeyValueHandle, TimestampedHandle};
-use crate::store::spec::StoreSpec;
+use crate::store::spec::{StoreKind, StoreSpec};
 use crate::store::text::StoreText;
 
 /// Makes a node of a task from what surrounds it.
@@ -189,6 +189,7 @@ impl Graph {
     /// # Errors
     /// When the name is taken by another store.
     pub fn add_store(&mut self, store: Store) -> Result {
+        check_time_to_live(&store.spec)?;
         match self.stores.iter().find(|known| known.spec.name == store.spec.name) {
             Some(known) if Arc::ptr_eq(&known.serdes, &store.serdes) => Ok(()),
             Some(_) => Err(Error::wiring(format!(
@@ -208,6 +209,12 @@ impl Graph {
     /// # Errors
     /// When the name is taken by another store.
     pub fn add_global_store(&mut self, store: Store) -> Result {
+        if store.spec.time_to_live_ms.is_some() {
+            return Err(Error::wiring(format!(
+                "global store {} cannot have a time to live: global stores take no part in stream time",
+                store.spec.name
+            )));
+        }
         self.global_stores.insert(store.spec.name.clone());
         self.add_store(store)
     }
@@ -251,6 +258,23 @@ impl Graph {
     }
 }
 
+fn check_time_to_live(spec: &StoreSpec) -> Result {
+    let Some(live_ms) = spec.time_to_live_ms else { return Ok(()) };
+    let StoreSpec { name, kind, .. } = spec;
+    if *kind != StoreKind::TimestampedKeyValue {
+        return Err(Error::wiring(format!(
+            "store {name} is of kind {}, which has a retention or history and no time to live",
+            kind.name()
+        )));
+    }
+    if live_ms <= 0 {
+        return Err(Error::wiring(format!(
+            "the time to live of store {name} is {live_ms} ms; it has to be at least 1 ms"
+        )));
+    }
+    Ok(())
+}
+
 /// What a factory finds around the node that it makes.
 pub struct Wiring<'w> {
     pub(crate) children: Vec<u32>,
@@ -261,6 +285,8 @@ pub struct Wiring<'w> {
     pub(crate) task_stores: &'w [usize],
     pub(crate) times: &'w mut usize,
     pub(crate) store_times: &'w mut BTreeMap<usize, TimeSlot>,
+    /// Stores whose deletions by time the node tells.
+    pub(crate) kept: Vec<StoreIndex>,
 }
 
 impl Wiring<'_> {
@@ -344,7 +370,19 @@ impl Wiring<'_> {
             name: name.to_owned(),
             key: serdes.key.clone(),
             value: serdes.value.clone(),
+            has_timestamps: store.spec.kind == StoreKind::TimestampedKeyValue,
+            time_to_live_ms: store.spec.time_to_live_ms,
         })
+    }
+
+    /// Has the node told, by [`Operator::expired`](crate::node::Operator::expired), of each entry of
+    /// the store that expires. A store has one such node at most; the first that asks is told.
+    ///
+    /// # Errors
+    /// When the task has no such store.
+    pub fn keep_expiring(&mut self, name: &str) -> Result {
+        self.kept.push(self.store_index(name)?);
+        Ok(())
     }
 
     /// A timestamped store bound to its types.

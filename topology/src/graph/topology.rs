@@ -10,8 +10,9 @@ use crate::graph::{Graph, Node, NodeKind, Optimization, RepartitionTopic, Wiring
 use crate::handler::Handlers;
 use crate::held_back::HeldBack;
 use crate::node::{EMIT_INTERVAL_MS, Env, SinkTopic};
+use crate::store::bytes::StoreIndex;
 use crate::store::spec::{StoreKind, StoreSpec};
-use crate::task::Task;
+use crate::task::{ExpiringStore, Task};
 use crate::time::Timestamp;
 
 /// Number of a subtopology.
@@ -284,6 +285,7 @@ impl Topology {
             (0..).zip(&subtopology.nodes).map(|(at, node)| (*node, at)).collect();
         let mut times = 0;
         let mut store_times = BTreeMap::new();
+        let mut keepers = BTreeMap::new();
         let mut slots = Vec::with_capacity(subtopology.nodes.len());
         let mut sources = Vec::new();
         for position in &subtopology.nodes {
@@ -300,18 +302,28 @@ impl Topology {
                 task_stores: &subtopology.stores,
                 times: &mut times,
                 store_times: &mut store_times,
+                kept: Vec::new(),
             };
             slots.push((node.factory)(&mut wiring)?);
+            for store in wiring.kept {
+                // Several nodes may fold into one store, all with the same children: one tells them.
+                keepers.entry(store).or_insert(at[position]);
+            }
             if let NodeKind::Source { topics } = &node.kind {
                 sources.extend(topics.iter().map(|topic| (topic.clone(), at[position])));
             }
         }
         let names: Arc<[String]> =
             subtopology.nodes.iter().map(|node| self.graph.nodes[*node].name.clone()).collect();
+        let stores = (0..).map(StoreIndex).zip(&subtopology.stores);
+        let expiring = stores
+            .filter(|(_, at)| self.graph.stores[**at].spec.time_to_live_ms.is_some())
+            .map(|(store, _)| ExpiringStore { store, keeper: keepers.get(&store).copied() });
         Ok(Task::new(
             slots,
             sources,
             store_times,
+            expiring.collect(),
             Env {
                 stream_time: Timestamp::UNKNOWN,
                 times: vec![Timestamp::UNKNOWN; times],

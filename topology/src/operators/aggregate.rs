@@ -2,7 +2,9 @@
 //!
 //! Keeps: key -> timestamp and aggregate, without end. Changelog: compacted. The result's timestamp
 //! is the highest of the records that went in. With caching, updates of a key are held back until
-//! the commit and forwarded as one. Drops, counted: records with a null key or value.
+//! the commit and forwarded as one. Drops, counted: records with a null key or value, and those whose
+//! result a time to live would end at once. With one, an aggregate that outlives it is told as a
+//! deletion, and the key's next record starts anew.
 
 use std::sync::Arc;
 
@@ -10,10 +12,10 @@ use crate::error::Result;
 use crate::node::{Children, Context, DropReason, Operator};
 use crate::operators::change::Change;
 use crate::operators::held_table::HeldTable;
-use crate::record::Record;
+use crate::record::{Headers, Record};
 use crate::serde::SerdeRef;
-use crate::store::bytes::Pending;
-use crate::store::key_value::TimestampedHandle;
+use crate::store::bytes::{Expired, Pending};
+use crate::store::key_value::{Timestamped, TimestampedHandle};
 
 /// Folds records into their key's value. `fold` gets what is there and says what shall be.
 pub(crate) struct Aggregate<F, K, V, A> {
@@ -49,13 +51,23 @@ where
             return Ok(());
         }
         self.store.0.write_key(record.key, &mut self.key_bytes)?;
+        let now = ctx.stream_time();
         let mut store = ctx.timestamped(&self.store);
-        let entry = store.get(&self.key_bytes)?;
-        let (old, timestamp) = match entry {
-            Some(entry) => (Some(entry.value), entry.timestamp.max(record.timestamp)),
-            None => (None, record.timestamp),
+        let entry = store.get_stored(&self.key_bytes)?;
+        // Those below still have the value of an entry that has just expired.
+        let (old, ended, timestamp) = match entry {
+            Some(entry) if self.store.0.has_expired(entry.timestamp, now) => {
+                (None, Some(entry.value), record.timestamp)
+            }
+            Some(entry) => (Some(entry.value), None, entry.timestamp.max(record.timestamp)),
+            None => (None, None, record.timestamp),
         };
-        let kept = (self.send_old && self.held.is_none()).then(|| old.clone()).flatten();
+        if self.store.0.has_expired(timestamp, now) {
+            ctx.drop_record(DropReason::ExpiredRecord);
+            return Ok(());
+        }
+        let tells_old = self.send_old && self.held.is_none();
+        let kept = tells_old.then(|| ended.or_else(|| old.clone())).flatten();
         let new = (self.fold)(record.key, record.value, old);
         store.put(&self.key_bytes, new.as_ref(), timestamp)?;
         if self.held.is_some() {
@@ -72,5 +84,21 @@ where
             Some(held) => held.push_on(&self.children, ctx),
             None => Ok(()),
         }
+    }
+
+    fn expired(&mut self, entry: &Expired, ctx: &mut Context<'_>) -> Result {
+        if self.held.is_some() {
+            // The deletion is held back with the other updates.
+            return Ok(());
+        }
+        let handle = &self.store.0;
+        let key = handle.read_key(&entry.key)?;
+        let old = match self.send_old {
+            true => Some(Timestamped::read(handle, &entry.value)?.value),
+            false => None,
+        };
+        let (change, headers) = (Change::latest(old, None), Headers::none());
+        self.children
+            .forward(Record { key: &key, value: &change, timestamp: entry.at, headers }, ctx)
     }
 }

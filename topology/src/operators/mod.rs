@@ -12,6 +12,7 @@ pub mod held_table;
 pub mod map;
 pub mod pass_through;
 pub mod peek;
+pub mod read_values;
 pub mod regroup;
 pub mod session_aggregate;
 pub mod sink;

@@ -1,7 +1,7 @@
 //! `count`, `reduce` and `aggregate` over sessions.
 //!
 //! Keeps: (key, session end, session start) -> aggregate, for the store's retention. Changelog:
-//! compacted and deleted after the retention and a day. A record merges all sessions of its key
+//! compacted, and purged of what has expired. A record merges all sessions of its key
 //! that are within the gap: for each a tombstone comes out, then the merged session. It is dropped
 //! as late when the merged session's end is before stream time less grace and gap, where stream
 //! time is the operator's own highest timestamp. The result's timestamp is the session's end.
@@ -71,6 +71,7 @@ where
             self.found = found;
             return Ok(());
         }
+        let is_new = found.iter().all(|(other, _)| *other != session);
         let mut replaced = None;
         for (other, aggregate) in found.drain(..) {
             if session == alone {
@@ -82,7 +83,8 @@ where
         }
         self.found = found;
         let new = (self.fold)(record.key, record.value, merged);
-        self.results.store.put(&self.key_bytes, session, new.as_ref(), record.timestamp, ctx)?;
+        let (key, written) = (&self.key_bytes, record.timestamp);
+        self.results.store.put(key, (session, is_new), new.as_ref(), written, ctx)?;
         self.results.forward(session, (replaced, new), record, ctx)
     }
 

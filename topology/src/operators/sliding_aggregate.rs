@@ -1,7 +1,7 @@
 //! `count`, `reduce` and `aggregate` over sliding windows.
 //!
 //! Keeps: (key, window start) -> timestamp and aggregate, for the store's retention. Changelog:
-//! compacted and deleted after the retention and a day. Windows are `[start, start + difference]`,
+//! compacted, and purged of what has expired. Windows are `[start, start + difference]`,
 //! both ends included; of a record at `t` come the window that ends at `t` (its left one) and, once
 //! a later record lies in it, the one that starts at `t + 1` (its right one). Records before the
 //! difference share the window that starts at 0. A window closes when its end is before stream time

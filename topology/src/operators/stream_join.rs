@@ -1,7 +1,7 @@
 //! `join_stream`, `left_join_stream` and `outer_join_stream`: one side of a join of two streams.
 //!
 //! Keeps: each side's records by key and time, for before + after + grace, in a join store; changelog
-//! deleted after that and a day. A left or outer join also keeps its `WaitingRecords`.
+//! purged of what has expired. A left or outer join also keeps its `WaitingRecords`.
 //!
 //! A record is joined with the other side's records of its key in `[timestamp - before, timestamp +
 //! after]`; the result has the higher timestamp. What finds none comes out unmatched, on an outer

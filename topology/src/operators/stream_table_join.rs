@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::node::{Children, Context, DropReason, Operator};
 use crate::operators::held_records::HeldRecords;
+use crate::operators::read_values::ReadValues;
 use crate::operators::table_view::{AsOf, TableView};
 use crate::record::Record;
 use crate::serde::SerdeRef;
@@ -24,10 +25,11 @@ pub(crate) struct StreamTableJoin<F, K, V, VT, VR> {
     /// `None` without a grace period.
     pub(crate) held: Option<(HeldRecords, SerdeRef<V>)>,
     pub(crate) key_bytes: Vec<u8>,
+    pub(crate) known: ReadValues<VT>,
     pub(crate) children: Children<K, VR>,
 }
 
-impl<F, K: 'static, V: 'static, VT: 'static, VR: 'static> Operator<K, V>
+impl<F, K: 'static, V: 'static, VT: Send + 'static, VR: 'static> Operator<K, V>
     for StreamTableJoin<F, K, V, VT, VR>
 where
     F: Fn(&K, &V, Option<&VT>) -> Option<VR> + Send + Sync,
@@ -42,7 +44,7 @@ where
                 ctx.drop_record(DropReason::NullKey);
                 return Ok(());
             }
-            return self.forward(record, None, ctx);
+            return forward_joined(&*self.joiner, record, None, &self.children, ctx);
         }
         self.table.write_key(record.key, &mut self.key_bytes)?;
         match &mut self.held {
@@ -78,23 +80,29 @@ where
     /// Joins a record whose key is in the buffer.
     fn join(&mut self, record: Record<'_, K, V>, ctx: &mut Context<'_>) -> Result {
         let as_of = AsOf::Time(record.timestamp);
-        let found = self.table.get(record.key, &self.key_bytes, as_of, ctx)?;
-        let found = found.map(|row| row.value);
-        if found.is_none() && !self.left {
-            return Ok(());
-        }
-        self.forward(record, found.as_ref(), ctx)
+        let Self { joiner, table, left, key_bytes, known, children, .. } = self;
+        let mut forward = |found: Option<&VT>, ctx: &mut Context<'_>| {
+            if found.is_none() && !*left {
+                return Ok(());
+            }
+            forward_joined(&**joiner, record, found, children, ctx)
+        };
+        table.values.visit((record.key, key_bytes), as_of, known, &mut forward, ctx)
     }
+}
 
-    fn forward(
-        &self,
-        record: Record<'_, K, V>,
-        found: Option<&VT>,
-        ctx: &mut Context<'_>,
-    ) -> Result {
-        match (self.joiner)(record.key, record.value, found) {
-            Some(joined) => self.children.forward(record.with_value(&joined), ctx),
-            None => Ok(()),
-        }
+fn forward_joined<F, K: 'static, V, VT, VR: 'static>(
+    joiner: &F,
+    record: Record<'_, K, V>,
+    found: Option<&VT>,
+    children: &Children<K, VR>,
+    ctx: &mut Context<'_>,
+) -> Result
+where
+    F: Fn(&K, &V, Option<&VT>) -> Option<VR>,
+{
+    match joiner(record.key, record.value, found) {
+        Some(joined) => children.forward(record.with_value(&joined), ctx),
+        None => Ok(()),
     }
 }

@@ -1,7 +1,8 @@
 //! `table`: keeps the latest value of each key of a topic.
 //!
 //! Keeps: what `TableState` keeps. Drops, counted: records with a null key; records that cannot be
-//! deserialized where the handler continues; negative timestamps.
+//! deserialized where the handler continues; negative timestamps. An entry that outlives its time is
+//! told as a deletion.
 
 use std::sync::Arc;
 
@@ -10,8 +11,9 @@ use crate::node::{Children, Context, DropReason, RawInput, TimeSlot};
 use crate::operators::change::Change;
 use crate::operators::source::{TimestampExtractor, event_time, read_part};
 use crate::operators::table_state::TableState;
-use crate::record::Record;
+use crate::record::{Headers, Record};
 use crate::serde::SerdeRef;
+use crate::store::bytes::Expired;
 
 /// Reads a topic as a table.
 pub(crate) struct TableSource<K, V> {
@@ -67,5 +69,12 @@ impl<K: 'static, V: 'static> RawInput for TableSource<K, V> {
         };
         self.children
             .forward(Record { key: &key, value: &change, timestamp, headers: source.headers }, ctx)
+    }
+
+    fn expired(&mut self, entry: &Expired, ctx: &mut Context<'_>) -> Result {
+        let Some((key, change)) = self.table.end_of(entry)? else { return Ok(()) };
+        let headers = Headers::none();
+        self.children
+            .forward(Record { key: &key, value: &change, timestamp: entry.at, headers }, ctx)
     }
 }

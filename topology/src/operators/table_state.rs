@@ -3,10 +3,11 @@
 
 use crate::error::Result;
 use crate::graph::Wiring;
-use crate::node::{Children, Context};
+use crate::node::{Children, Context, DropReason};
 use crate::operators::change::Change;
 use crate::operators::held_table::HeldTable;
-use crate::store::key_value::TimestampedHandle;
+use crate::store::bytes::Expired;
+use crate::store::key_value::{Timestamped, TimestampedHandle};
 use crate::store::spec::StoreKind;
 use crate::store::versioned::{VersionPut, VersionedHandle};
 use crate::time::Timestamp;
@@ -16,7 +17,7 @@ use crate::time::Timestamp;
 /// Keeps: key -> timestamp and value, where an out-of-order update is applied like any other; or
 /// (key, timestamp) -> value, where it finds its place. Changelog: compacted, or the source topic
 /// itself. A caching store holds the changes back. Drops, counted: updates older than a versioned
-/// store's history.
+/// store's history, or than a time to live.
 pub(crate) struct TableState<K, V> {
     store: Kept<K, V>,
     /// Whether the nodes below want to know what was there before.
@@ -47,7 +48,10 @@ impl<K: 'static, V: 'static> TableState<K, V> {
                 StoreKind::Versioned { .. } => {
                     Kept::Versions(Box::new(VersionedHandle::bind(wiring, name)?))
                 }
-                _ => Kept::Latest(wiring.timestamped(name)?),
+                _ => {
+                    wiring.keep_expiring(name)?;
+                    Kept::Latest(wiring.timestamped(name)?)
+                }
             },
         };
         let held = HeldTable::bind(wiring, store_name, send_old)?;
@@ -67,9 +71,13 @@ impl<K: 'static, V: 'static> TableState<K, V> {
         match &mut self.store {
             Kept::Nothing => {}
             Kept::Latest(handle) => {
+                if new.is_some() && handle.0.has_expired(timestamp, ctx.stream_time()) {
+                    ctx.drop_record(DropReason::ExpiredRecord);
+                    return Ok(None);
+                }
                 let mut store = ctx.timestamped(handle);
                 if self.send_old && self.held.is_none() {
-                    old = store.get(key)?.map(|entry| entry.value);
+                    old = store.get_stored(key)?.map(|entry| entry.value);
                 }
                 store.put(key, new.as_ref(), timestamp)?;
                 if let Some(held) = &self.held {
@@ -101,5 +109,18 @@ impl<K: 'static, V: 'static> TableState<K, V> {
             Some(held) => held.push_on(children, ctx),
             None => Ok(()),
         }
+    }
+
+    /// The key of an entry that expired, and its end as a change; none where that is held back.
+    pub(crate) fn end_of(&self, entry: &Expired) -> Result<Option<(K, Change<V>)>> {
+        if self.held.is_some() {
+            return Ok(None);
+        }
+        let Kept::Latest(TimestampedHandle(handle)) = &self.store else { return Ok(None) };
+        let old = match self.send_old {
+            true => Some(Timestamped::read(handle, &entry.value)?.value),
+            false => None,
+        };
+        Ok(Some((handle.read_key(&entry.key)?, Change::latest(old, None))))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::graph::Wiring;
 use crate::node::{Children, Context, TimeSlot};
+use crate::operators::read_values::ReadValues;
 use crate::operators::table_transform::TableTransformer;
 use crate::processor::{BoundStores, ProcessorContext};
 use crate::serde::SerdeRef;
@@ -35,7 +36,25 @@ pub(crate) trait LookUp<K, V>: Send {
         as_of: AsOf,
         ctx: &mut Context<'_>,
     ) -> Result<Option<ValueAndTimestamp<V>>>;
+
+    /// Calls `found` with the value under a key, if there is one. It may be one of `known`, which
+    /// were read before.
+    fn visit(
+        &mut self,
+        (key, bytes): (&K, &[u8]),
+        as_of: AsOf,
+        known: &mut ReadValues<V>,
+        found: &mut FoundValue<'_, V>,
+        ctx: &mut Context<'_>,
+    ) -> Result {
+        let _ = known;
+        let row = self.get(key, bytes, as_of, ctx)?;
+        found(row.as_ref().map(|row| &row.value), ctx)
+    }
 }
+
+/// What is called with the value of a look-up.
+pub(crate) type FoundValue<'f, V> = dyn FnMut(Option<&V>, &mut Context<'_>) -> Result + 'f;
 
 /// A table as a join sees it.
 pub(crate) struct TableView<K, V> {
@@ -115,6 +134,26 @@ impl<K: 'static, V: 'static> LookUp<K, V> for StoredTable<K, V> {
         ctx: &mut Context<'_>,
     ) -> Result<Option<ValueAndTimestamp<V>>> {
         Self::get(self, bytes, as_of, ctx)
+    }
+
+    fn visit(
+        &mut self,
+        (_, bytes): (&K, &[u8]),
+        as_of: AsOf,
+        known: &mut ReadValues<V>,
+        found: &mut FoundValue<'_, V>,
+        ctx: &mut Context<'_>,
+    ) -> Result {
+        let Self::Latest(handle) = self else {
+            let row = Self::get(self, bytes, as_of, ctx)?;
+            return found(row.as_ref().map(|row| &row.value), ctx);
+        };
+        let Some(stored) = ctx.bytes_store(handle.0.index).get(bytes)? else {
+            return found(None, ctx);
+        };
+        let (_, stored) = split_timestamp(stored);
+        let value = known.get(bytes, stored, |stored| handle.0.read_value(stored))?;
+        found(Some(value), ctx)
     }
 }
 

@@ -1,13 +1,15 @@
 //! `to_table`: takes each record of a stream as an update of its key; null deletes.
 //!
-//! Keeps: what `TableState` keeps. Drops, counted: records with a null key.
+//! Keeps: what `TableState` keeps. Drops, counted: records with a null key. An entry that outlives
+//! its time is told as a deletion.
 
 use crate::error::Result;
 use crate::node::{Children, Context, DropReason, Operator};
 use crate::operators::change::Change;
 use crate::operators::table_state::TableState;
-use crate::record::Record;
+use crate::record::{Headers, Record};
 use crate::serde::{SerdeRef, write};
+use crate::store::bytes::Expired;
 
 /// Turns records into changes.
 pub(crate) struct ToTable<K, V> {
@@ -34,5 +36,12 @@ impl<K: 'static, V: Clone + 'static> Operator<K, Option<V>> for ToTable<K, V> {
 
     fn flush(&mut self, ctx: &mut Context<'_>) -> Result {
         self.table.push_on(&self.children, ctx)
+    }
+
+    fn expired(&mut self, entry: &Expired, ctx: &mut Context<'_>) -> Result {
+        let Some((key, change)) = self.table.end_of(entry)? else { return Ok(()) };
+        let headers = Headers::none();
+        self.children
+            .forward(Record { key: &key, value: &change, timestamp: entry.at, headers }, ctx)
     }
 }

@@ -1,7 +1,7 @@
 //! `count`, `reduce` and `aggregate` over tumbling and hopping windows.
 //!
 //! Keeps: (key, window start) -> timestamp and aggregate, for the store's retention. Changelog:
-//! compacted and deleted after the retention and a day. A window `[start, end)` takes a record
+//! compacted, and purged of what has expired. A window `[start, end)` takes a record
 //! while `end > stream time - grace`, where stream time is the operator's own highest timestamp.
 //! The result's timestamp is the highest of the records in the window. Results come out with each
 //! update, or once when their window has closed. Drops, counted: records with a null key; once for

@@ -45,6 +45,17 @@ pub struct Pending {
     pub written: Timestamp,
 }
 
+/// An entry that has outlived its time, taken out of its store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// The key.
+    pub key: Vec<u8>,
+    /// What was there.
+    pub value: Vec<u8>,
+    /// When it expired, by stream time: its deletion's timestamp.
+    pub at: Timestamp,
+}
+
 /// What a scan calls for each entry; it ends the scan with [`ControlFlow::Break`].
 pub type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
 
@@ -95,6 +106,16 @@ pub trait BytesStore: Send {
     /// When the engine cannot be read.
     fn scan(&mut self, range: KeyRange<'_>, order: Order, visit: &mut Visit<'_>) -> Result;
 
+    /// As [`scan`](Self::scan) in ascending order, for a range of a few keys like those that are
+    /// asked for again and again, such as a key's records around a time: it may keep what that takes
+    /// open. Not among keys that are deleted one by one, over which it might have to step.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    fn probe(&mut self, range: KeyRange<'_>, visit: &mut Visit<'_>) -> Result {
+        self.scan(range, Order::Forward, visit)
+    }
+
     /// Forgets the keys of a range, without a word in the changelog: for what has expired, which a
     /// restore would expire again.
     ///
@@ -108,6 +129,24 @@ pub trait BytesStore: Send {
 
     /// Bytes of the updates held back, which the task pushes on before they are too many.
     fn pending_bytes(&self) -> usize;
+
+    /// Takes out, with a deletion in the changelog, the entry that expired first, if one has by
+    /// `now`; false when there is none. Every entry looked at costs one of `looks`, as does one that
+    /// turns out to have been written again; when none is left, the rest waits for the next call.
+    ///
+    /// A store without a time to live never has one.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    fn take_expired(
+        &mut self,
+        now: Timestamp,
+        looks: &mut usize,
+        into: &mut Expired,
+    ) -> Result<bool> {
+        let _ = (now, looks, into);
+        Ok(false)
+    }
 
     /// About how many keys there are.
     fn approximate_entries(&self) -> u64;

@@ -179,6 +179,8 @@ impl<K: 'static, V: 'static> StoreReader<K, V> {
             name: self.name.clone(),
             key: self.key.clone(),
             value: self.value.clone(),
+            has_timestamps: false,
+            time_to_live_ms: None,
         }
     }
 }

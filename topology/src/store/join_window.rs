@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use crate::error::{Error, Result};
 use crate::graph::Wiring;
 use crate::node::{Context, DropReason, TimeSlot};
-use crate::store::bytes::{KeyRange, Order};
+use crate::store::bytes::KeyRange;
 use crate::store::key_value::KeyValueHandle;
 use crate::store::spec::{SEQUENCE_LEN, StoreKind, TIME_LEN, segment, split_timestamp};
 use crate::time::Timestamp;
@@ -129,7 +129,7 @@ impl<K: 'static, V: 'static> JoinStore<K, V> {
             let range = KeyRange { from: &self.key, to: Some(&self.bound) };
             let handle = &self.entries;
             let mut failed = None;
-            ctx.bytes_store(handle.index).scan(range, Order::Forward, &mut |stored, value| {
+            ctx.bytes_store(handle.index).probe(range, &mut |stored, value| {
                 // A longer key may sort in between; its records are not this key's.
                 if stored.len() != stored_len {
                     return ControlFlow::Continue(());

@@ -1,4 +1,8 @@
 //! Key-value stores as an operator uses them: typed views over a store's bytes.
+//!
+//! An entry of a store with a time to live is there until stream time has come that much past its
+//! timestamp. It is then taken out of the store within the same record; until that has happened, and
+//! when so many expire at once that it takes several records, the views do not show it.
 
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::serde::SerdeRef;
@@ -14,6 +18,9 @@ pub struct KeyValueHandle<K, V> {
     pub(crate) name: String,
     pub(crate) key: SerdeRef<K>,
     pub(crate) value: SerdeRef<V>,
+    /// Whether values start with their timestamp.
+    pub(crate) has_timestamps: bool,
+    pub(crate) time_to_live_ms: Option<i64>,
 }
 
 impl<K, V> Clone for KeyValueHandle<K, V> {
@@ -23,6 +30,8 @@ impl<K, V> Clone for KeyValueHandle<K, V> {
             name: self.name.clone(),
             key: self.key.clone(),
             value: self.value.clone(),
+            has_timestamps: self.has_timestamps,
+            time_to_live_ms: self.time_to_live_ms,
         }
     }
 }
@@ -40,6 +49,25 @@ pub struct KeyValue<'a, K, V> {
     pub(crate) store: &'a mut dyn BytesStore,
     pub(crate) buffers: &'a mut StoreBuffers,
     pub(crate) timestamp: Timestamp,
+    /// Stream time.
+    pub(crate) now: Timestamp,
+}
+
+impl<K, V> KeyValueHandle<K, V> {
+    /// Whether an entry of that timestamp has outlived its time.
+    #[inline]
+    pub(crate) fn has_expired(&self, timestamp: Timestamp, now: Timestamp) -> bool {
+        self.time_to_live_ms.is_some_and(|live_ms| timestamp + live_ms <= now)
+    }
+
+    /// The value's own bytes of an entry; none if it has expired.
+    fn live<'b>(&self, bytes: &'b [u8], now: Timestamp) -> Option<&'b [u8]> {
+        if !self.has_timestamps {
+            return Some(bytes);
+        }
+        let (timestamp, value) = split_timestamp(bytes);
+        (!self.has_expired(timestamp, now)).then_some(value)
+    }
 }
 
 impl<K: 'static, V: 'static> KeyValueHandle<K, V> {
@@ -79,7 +107,9 @@ impl<K: 'static, V: 'static> KeyValue<'_, K, V> {
     /// When the store cannot be read, or its bytes are not the serde's.
     pub fn get(&mut self, key: &K) -> Result<Option<V>> {
         self.handle.write_key(key, &mut self.buffers.key)?;
-        self.store.get(&self.buffers.key)?.map(|bytes| self.handle.read_value(bytes)).transpose()
+        let bytes = self.store.get(&self.buffers.key)?;
+        let value = bytes.and_then(|bytes| self.handle.live(bytes, self.now));
+        value.map(|value| self.handle.read_value(value)).transpose()
     }
 
     /// Puts a value under a key; a value that its serde writes as null removes the key.
@@ -90,11 +120,8 @@ impl<K: 'static, V: 'static> KeyValue<'_, K, V> {
         if self.handle.value.is_null(value) {
             return self.delete(key);
         }
-        let StoreBuffers { key: key_bytes, value: value_bytes } = &mut *self.buffers;
-        self.handle.write_key(key, key_bytes)?;
-        value_bytes.clear();
-        self.handle.write_value(value, value_bytes)?;
-        self.store.put(key_bytes, value_bytes, self.timestamp)
+        self.write(key, value)?;
+        self.store.put(&self.buffers.key, &self.buffers.value, self.timestamp)
     }
 
     /// Puts a value under a key that is not there, as the caller knows: a key put and deleted
@@ -103,11 +130,19 @@ impl<K: 'static, V: 'static> KeyValue<'_, K, V> {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn insert(&mut self, key: &K, value: &V) -> Result {
+        self.write(key, value)?;
+        self.store.insert(&self.buffers.key, &self.buffers.value, self.timestamp)
+    }
+
+    /// Writes key and value into the buffers.
+    fn write(&mut self, key: &K, value: &V) -> Result {
         let StoreBuffers { key: key_bytes, value: value_bytes } = &mut *self.buffers;
         self.handle.write_key(key, key_bytes)?;
         value_bytes.clear();
-        self.handle.write_value(value, value_bytes)?;
-        self.store.insert(key_bytes, value_bytes, self.timestamp)
+        if self.handle.has_timestamps {
+            value_bytes.extend_from_slice(&self.timestamp.millis().to_be_bytes());
+        }
+        self.handle.write_value(value, value_bytes)
     }
 
     /// Removes a key.
@@ -172,9 +207,10 @@ impl<K: 'static, V: 'static> KeyValue<'_, K, V> {
         order: Order,
         visit: &mut dyn FnMut(K, V) -> Result<ControlFlow<()>>,
     ) -> Result {
-        let handle = self.handle;
+        let (handle, now) = (self.handle, self.now);
         let mut failed = None;
         self.store.scan(range, order, &mut |key, value| {
+            let Some(value) = handle.live(value, now) else { return ControlFlow::Continue(()) };
             handle
                 .read_key(key)
                 .and_then(|key| visit(key, handle.read_value(value)?))
@@ -221,6 +257,8 @@ pub struct Timestamped<'a, K, V> {
     pub(crate) handle: &'a KeyValueHandle<K, V>,
     pub(crate) store: &'a mut dyn BytesStore,
     pub(crate) value: &'a mut Vec<u8>,
+    /// Stream time.
+    pub(crate) now: Timestamp,
 }
 
 impl<K: 'static, V: 'static> Timestamped<'_, K, V> {
@@ -229,6 +267,17 @@ impl<K: 'static, V: 'static> Timestamped<'_, K, V> {
     /// # Errors
     /// When the store cannot be read, or its bytes are not the serde's.
     pub fn get(&mut self, key: &[u8]) -> Result<Option<ValueAndTimestamp<V>>> {
+        let (handle, now) = (self.handle, self.now);
+        let entry = self.get_stored(key)?;
+        Ok(entry.filter(|entry| !handle.has_expired(entry.timestamp, now)))
+    }
+
+    /// As [`get`](Self::get), also if the entry has expired and is still to be taken out: those
+    /// below have not been told of its end.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(crate) fn get_stored(&mut self, key: &[u8]) -> Result<Option<ValueAndTimestamp<V>>> {
         let handle = self.handle;
         self.store.get(key)?.map(|bytes| Self::read(handle, bytes)).transpose()
     }

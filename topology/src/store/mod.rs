@@ -21,7 +21,7 @@ pub mod text;
 pub mod versioned;
 pub mod window;
 
-pub use bytes::{BytesStore, KeyRange, Order, Pending, StoreIndex};
+pub use bytes::{BytesStore, Expired, KeyRange, Order, Pending, StoreIndex};
 pub use engine::{EngineFactory, StoreEngine};
 pub use entry::{StoreEntry, StoreReader};
 pub use global::GlobalHandle;

@@ -116,7 +116,7 @@ impl<K: 'static, V: 'static> SessionHandle<K, V> {
             }
             let range = KeyRange { from: first, to: Some(last) };
             let (mut beyond, mut failed) = (false, None);
-            ctx.bytes_store(handle.index).scan(range, Order::Forward, &mut |found, value| {
+            ctx.bytes_store(handle.index).probe(range, &mut |found, value| {
                 // A longer key may sort in between; its sessions are not this key's.
                 if found.len() != TIME_LEN + key.len() + 2 * TIME_LEN {
                     return ControlFlow::Continue(());
@@ -148,14 +148,15 @@ impl<K: 'static, V: 'static> SessionHandle<K, V> {
     }
 
     /// Puts a key's session, or removes it where there is no value, and drops the segments that
-    /// stream time has left behind. A session in such a segment is refused and counted.
+    /// stream time has left behind. A session in such a segment is refused and counted. It is new if
+    /// [`find`](Self::find) did not find it.
     ///
     /// # Errors
     /// When the store cannot be written.
     pub fn put(
         &mut self,
         key: &[u8],
-        session: Window,
+        (session, is_new): (Window, bool),
         value: Option<&V>,
         written: Timestamp,
         ctx: &mut Context<'_>,
@@ -170,16 +171,22 @@ impl<K: 'static, V: 'static> SessionHandle<K, V> {
             ctx.drop_record(DropReason::ExpiredRecord);
             return Ok(());
         }
-        let Some(value) = value.filter(|value| !self.entries.value.is_null(value)) else {
-            return self.remove(key, session, written, ctx);
-        };
         self.set_key(key, session);
+        let store = ctx.bytes_store(self.entries.index);
+        let Some(value) = value.filter(|value| !self.entries.value.is_null(value)) else {
+            return store.delete(&self.key, written);
+        };
         self.value.clear();
         self.entries.write_value(value, &mut self.value)?;
-        ctx.bytes_store(self.entries.index).put(&self.key, &self.value, written)
+        // Of an expired session that is not dropped yet it is not known whether it is there.
+        if is_new && session.end > observed - self.retention_ms {
+            store.insert(&self.key, &self.value, written)
+        } else {
+            store.put(&self.key, &self.value, written)
+        }
     }
 
-    /// Removes a key's session.
+    /// Removes a key's session that was found.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -191,7 +198,7 @@ impl<K: 'static, V: 'static> SessionHandle<K, V> {
         ctx: &mut Context<'_>,
     ) -> Result {
         self.set_key(key, session);
-        ctx.bytes_store(self.entries.index).delete(&self.key, written)
+        ctx.bytes_store(self.entries.index).remove(&self.key, written)
     }
 
     /// Copies the entries of all keys whose sessions end in a span of time, which should be about a

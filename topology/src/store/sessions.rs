@@ -49,7 +49,7 @@ impl<K: 'static, V: 'static> Sessions<'_, '_, K, V> {
     /// When the key or value has no bytes, or the store cannot be written.
     pub fn put(&mut self, key: &K, session: Window, value: &V, timestamp: Timestamp) -> Result {
         let key = self.key(key)?;
-        self.handle.put(&key, session, Some(value), timestamp, self.ctx)
+        self.handle.put(&key, (session, false), Some(value), timestamp, self.ctx)
     }
 
     /// Removes a key's session; nothing happens if it is not there.

@@ -6,12 +6,13 @@
 //! | `TimestampedKeyValue` | key | 8 B timestamp, value | key | value | the entry's |
 //! | `Window` | 8 B segment, key, 8 B start, 4 B sequence | value | key, 8 B start, 4 B sequence | value | the record's |
 //! | `TimestampedWindow` | as `Window` | 8 B timestamp, value | as `Window` | value | the entry's |
-//! | `Session` | 8 B segment, key, 8 B end, 8 B start | value | key, 8 B end, 8 B start | value | the record's |
+//! | `Session` | 8 B segment, key, 8 B end, 8 B start | value | key, 8 B end, 8 B start | value | the record's, at least the end |
 //! | `Versioned` | key, 8 B timestamp | 1 B (0 a deletion, 1 a value), value | key | value | the version's |
 //!
 //! Numbers are big-endian. The changelog's form is Kafka Streams' own, so that Kafka's tools read
 //! it. A segment is the start (of a session: the end) divided by the segment's length; expired
-//! segments are dropped with one range deletion.
+//! segments are dropped with one range deletion. A windowed record's timestamp is never before the
+//! time that its entry expires by, so that a changelog is purged by the timestamps of its records.
 
 use std::collections::BTreeMap;
 
@@ -108,11 +109,17 @@ impl StoreKind {
         match self {
             Self::KeyValue => ChangelogEntry { key, value, timestamp: written },
             Self::TimestampedKeyValue => Self::timestamped_entry(key, value, written),
-            Self::Window { .. } | Self::Session { .. } => ChangelogEntry {
+            Self::Window { .. } => ChangelogEntry {
                 key: key.get(TIME_LEN..).unwrap_or_default(),
                 value,
                 timestamp: written,
             },
+            Self::Session { .. } => {
+                let key = key.get(TIME_LEN..).unwrap_or_default();
+                let (end, _) = split_timestamp(&key[key.len().saturating_sub(2 * TIME_LEN)..]);
+                // A late record may have changed a session that ends long after it.
+                ChangelogEntry { key, value, timestamp: written.max(end) }
+            }
             Self::TimestampedWindow { .. } => {
                 Self::timestamped_entry(key.get(TIME_LEN..).unwrap_or_default(), value, written)
             }
@@ -226,6 +233,14 @@ impl StoreKind {
         }
     }
 
+    /// How far behind the store's time, in ms, nothing of a windowed store lives any more; `None`
+    /// for stores that keep all. Records of its changelog that are older may be deleted.
+    #[must_use]
+    pub fn gone_after_ms(&self) -> Option<i64> {
+        // A segment is dropped as a whole, and with results on close looked through before.
+        Some(self.retention_ms()?.saturating_add(self.segment_ms()?))
+    }
+
     /// How long an entry of a windowed store lives, in ms; `None` for stores that keep all.
     #[must_use]
     pub fn retention_ms(&self) -> Option<i64> {
@@ -264,6 +279,9 @@ pub struct StoreSpec {
     pub changelog_source: Option<String>,
     /// Where committed entries rest, if not in RocksDB or in a map in memory.
     pub engine: Option<EngineFactory>,
+    /// How long an entry lives past its timestamp, by stream time, in ms; `None` for ever. Only for
+    /// `TimestampedKeyValue`.
+    pub time_to_live_ms: Option<i64>,
 }
 
 impl StoreSpec {
@@ -279,6 +297,7 @@ impl StoreSpec {
             changelog_config: BTreeMap::new(),
             changelog_source: None,
             engine: None,
+            time_to_live_ms: None,
         }
     }
 }
@@ -332,8 +351,9 @@ mod tests {
         round_trip(window, &stored, Some(&stamped), 7, entry(&logged, Some(b"v"), 5));
         let logged = [b"k", &time(40)[..], &time(33)].concat();
         let stored = [&time(2)[..], &logged].concat();
-        round_trip(session, &stored, Some(b"v"), 7, entry(&logged, Some(b"v"), 7));
-        round_trip(session, &stored, None, 7, entry(&logged, None, 7));
+        round_trip(session, &stored, Some(b"v"), 7, entry(&logged, Some(b"v"), 40));
+        round_trip(session, &stored, Some(b"v"), 50, entry(&logged, Some(b"v"), 50));
+        round_trip(session, &stored, None, 7, entry(&logged, None, 40));
         let versioned = StoreKind::Versioned { history_ms: 100 };
         let stored = [b"k", &time(40)[..]].concat();
         round_trip(versioned, &stored, Some(b"\x01v"), 7, entry(b"k", Some(b"v"), 40));

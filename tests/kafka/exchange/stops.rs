@@ -1,0 +1,69 @@
+//! An instance that is told to stop ends in time, whatever its brokers and its group do meanwhile,
+//! and leaves nothing behind that is lost or done twice.
+
+use std::time::{Duration, Instant};
+
+use tidemill_test_support::KafkaCluster;
+use tidemill_test_support::patience::wait_for;
+use tidemill_test_support::records::committed;
+
+use super::flow;
+use super::market::{LIMIT, Market, Running};
+use super::outcome::Outcome;
+use super::sender::Sender;
+
+/// What a stop may take at most is 20 seconds; commits are repeated for a minute unless they are cut
+/// short.
+const IN_TIME: Duration = Duration::from_secs(40);
+/// Megabytes for a broker of this test's own.
+const HEAP_MIB: u32 = 256;
+
+/// SIGTERM, and how long it took to end.
+fn stop(instance: &mut Running) -> Duration {
+    let told = Instant::now();
+    let status = instance.process.terminate(IN_TIME);
+    assert!(status.success(), "ended with {status}:\n{}", instance.process.log());
+    told.elapsed()
+}
+
+#[test]
+fn a_stop_ends_although_the_brokers_do_not_answer_a_commit() {
+    let orders = flow::generated(20_000, 31);
+    let cluster = KafkaCluster::start_behind_proxies(1, HEAP_MIB, &[]);
+    let market = Market::open(&cluster.bootstrap(), 2);
+    let behind = cluster.proxied_bootstrap();
+    let settings = [("bootstrap.servers", behind.as_str()), ("max.poll.records", "100")];
+    let mut one = market.start_ready("one", &settings);
+    Sender::to(&market).send(&orders);
+    // In the middle of the work: each of its turns has something to commit.
+    wait_for("the first orders to be committed", LIMIT, || {
+        let done = committed(market.bootstrap(), market.application(), &market.topic("orders"));
+        done.iter().any(|done| done.is_some_and(|done| done > 0)).then_some(())
+    });
+    cluster.proxies().iter().for_each(|proxy| proxy.silence());
+    one.process.wait_for_log("repeating the call", LIMIT);
+    let took = stop(&mut one);
+    println!("brokers do not answer: stopped within {:.1} s", took.as_secs_f64());
+    cluster.proxies().iter().for_each(|proxy| proxy.clear());
+    let mut again = market.start_ready("one", &settings);
+    market.wait_processed();
+    market.wait_visible();
+    again.stop();
+    Outcome::of(&market).assert_same(&Outcome::replayed(&market, &orders));
+}
+
+#[test]
+fn instances_that_stop_one_right_after_the_other_do_not_wait_for_their_group() {
+    let orders = flow::generated(6_000, 32);
+    let market = Market::open(&KafkaCluster::shared().bootstrap(), 4);
+    let settings = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")];
+    let mut instances = ["one", "two", "three"].map(|name| market.start_ready(name, &settings));
+    Sender::to(&market).send(&orders);
+    let took = instances.each_mut().map(stop);
+    println!("one after the other: {took:?}");
+    let mut last = market.start_ready("four", &settings);
+    market.wait_processed();
+    market.wait_visible();
+    last.stop();
+    Outcome::of(&market).assert_same(&Outcome::replayed(&market, &orders));
+}
