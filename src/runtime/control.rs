@@ -51,6 +51,8 @@ pub(super) enum Order {
     Add(Sender<String>),
     /// One fewer.
     Remove(Sender<String>),
+    /// One that leaves its group and joins again, by its name.
+    Rejoin(String),
 }
 
 /// A stream thread, as others reach it.
@@ -93,6 +95,18 @@ impl Links {
         answered.recv().ok()
     }
 
+    /// Has a thread leave its group and join again; false if it is none of this instance's.
+    pub fn tell_to_rejoin(&self, name: &str) -> bool {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_here = threads.iter().any(|thread| thread.name == name);
+        drop(threads);
+        if is_here {
+            let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+            orders.waiting.push_back(Order::Rejoin(name.to_owned()));
+        }
+        is_here
+    }
+
     fn next_order(&self) -> Option<Order> {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner).waiting.pop_front()
     }
@@ -118,6 +132,15 @@ impl Links {
         last.removed.tell(Instant::now());
         (last.wake)();
         Some(last.name.clone())
+    }
+
+    /// Tells a thread to end, and to leave its group; false if there is none of that name.
+    fn tell_to_end(&self, name: &str) -> bool {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(thread) = threads.iter().find(|thread| thread.name == name) else { return false };
+        thread.removed.tell(Instant::now());
+        (thread.wake)();
+        true
     }
 
     /// The smallest number whose thread does not exist.
@@ -165,13 +188,15 @@ impl<C: Cluster> Control<C> {
         let Some(plan) = self.instance.prepare()? else { return Ok(()) };
         let members = self.start_members()?;
         let topics = self.start_topic_watch(&plan)?;
+        let orphans = self.start_orphan_watch(&plan)?;
         let result = self.run_threads(&Arc::new(plan));
         self.instance.stop().tell(Instant::now());
         let ended = |name: &str, thread: JoinHandle<Result<(), RuntimeError>>| {
             thread.join().unwrap_or(Err(RuntimeError::ThreadDied(name.to_owned())))
         };
         // What the topics have become explains the rest.
-        ended("topics", topics).and(result).and(ended("members", members))
+        let result = ended("topics", topics).and(result).and(ended("members", members));
+        result.and(ended("orphans", orphans))
     }
 
     /// Starts the thread that speaks with the other instances. When it fails, the instance stops.
@@ -187,6 +212,15 @@ impl<C: Cluster> Control<C> {
     ) -> Result<JoinHandle<Result<(), RuntimeError>>, RuntimeError> {
         let watch = self.instance.topic_watch(plan)?;
         self.start_aside("topics", move || watch.run())
+    }
+
+    /// Starts the thread that watches over tasks that the group gave to nobody.
+    fn start_orphan_watch(
+        &self,
+        plan: &Plan,
+    ) -> Result<JoinHandle<Result<(), RuntimeError>>, RuntimeError> {
+        let (watch, links) = (self.instance.orphan_watch(plan)?, Arc::clone(&self.links));
+        self.start_aside("orphans", move || watch.run(&links))
     }
 
     /// Starts a thread beside the stream threads, which stops the instance when it fails.
@@ -293,6 +327,7 @@ impl<C: Cluster> Control<C> {
         let mut result = Ok(());
         let mut looked: Option<Instant> = None;
         let mut leaving: Vec<(String, Sender<String>)> = Vec::new();
+        let mut rejoining: Vec<String> = Vec::new();
         let mut replaced = HashMap::new();
         let mut named_slow = false;
         while !threads.is_empty() {
@@ -309,6 +344,11 @@ impl<C: Cluster> Control<C> {
                 }
                 Some(Order::Remove(answer)) => {
                     leaving.extend(self.links.tell_last_to_end().map(|name| (name, answer)));
+                }
+                Some(Order::Rejoin(name)) => {
+                    if !rejoining.contains(&name) && self.links.tell_to_end(&name) {
+                        rejoining.push(name);
+                    }
                 }
                 None => {}
             }
@@ -335,6 +375,17 @@ impl<C: Cluster> Control<C> {
                 self.links.forget(&name);
                 self.instance.shared().forget_thread(&name);
                 let _ = answer.send(name);
+            }
+            if let Some(at) = rejoining.iter().position(|rejoining| *rejoining == name) {
+                rejoining.swap_remove(at);
+                self.links.forget(&name);
+                let number = name.rsplit('-').next().and_then(|number| number.parse().ok());
+                if let (Ok(()), Some(number)) = (&ended, number)
+                    && !self.instance.is_stopping()
+                {
+                    threads.push(self.start_thread(number, given)?);
+                    continue;
+                }
             }
             if let Err(error) = ended {
                 if let Some(number) = self.replace_refused(&name, &error, &mut replaced) {

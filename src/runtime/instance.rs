@@ -19,6 +19,7 @@ use super::internal_topics;
 use super::membership::{MembersRole, MembersSettings, MembersTopic};
 use super::observe::{Phase, Shared};
 use super::opening::Opening;
+use super::orphan_watch::OrphanWatch;
 use super::plan::Plan;
 use super::query::readable::Asker;
 use super::restore::{Purpose, StateUpdater, Work};
@@ -206,6 +207,17 @@ impl<C: Cluster> Instance<C> {
     pub(super) fn topic_watch(&self, plan: &Plan) -> Result<TopicWatch<C::Admin>, RuntimeError> {
         let (admin, stop) = (self.cluster.admin()?, Arc::clone(&self.stop));
         Ok(TopicWatch::new(admin, self.clock.clone(), stop, plan))
+    }
+
+    /// The watch over tasks that the group gave to nobody.
+    ///
+    /// # Errors
+    /// When a client cannot be opened.
+    pub(super) fn orphan_watch(&self, plan: &Plan) -> Result<OrphanWatch<C::Admin>, RuntimeError> {
+        let (admin, stop) = (self.cluster.admin()?, Arc::clone(&self.stop));
+        let (clock, shared) = (self.clock.clone(), Arc::clone(&self.shared));
+        let group = &self.config.application_id;
+        Ok(OrphanWatch::new(admin, clock, stop, shared, group, plan))
     }
 
     /// Reads the global tables to their ends; `None` when there are none, or told to stop

@@ -19,6 +19,7 @@ pub mod internal_topics;
 pub mod membership;
 pub mod observe;
 pub mod opening;
+mod orphan_watch;
 pub mod plan;
 pub mod query;
 pub mod restore;
