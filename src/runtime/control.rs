@@ -345,10 +345,10 @@ impl<C: Cluster> Control<C> {
                 Some(Order::Remove(answer)) => {
                     leaving.extend(self.links.tell_last_to_end().map(|name| (name, answer)));
                 }
+                Some(Order::Rejoin(name)) if rejoining.contains(&name) => {}
                 Some(Order::Rejoin(name)) => {
-                    if !rejoining.contains(&name) && self.links.tell_to_end(&name) {
-                        rejoining.push(name);
-                    }
+                    let is_told = self.links.tell_to_end(&name);
+                    rejoining.extend(is_told.then_some(name));
                 }
                 None => {}
             }
