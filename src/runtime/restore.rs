@@ -548,35 +548,6 @@ impl<C: Cluster> StateUpdater<C> {
         }
     }
 
-    /// The log no longer has what was to be read next: its start moved past it meanwhile, or its end
-    /// was taken back.
-    fn position_gone(&mut self, partition: &TopicPartition, error: &KafkaError, is_old: bool) {
-        let holds = |job: &Job| job.open.iter().any(|log| log.partition == *partition);
-        let Some(at) = self.jobs.iter().position(holds) else { return };
-        let Job { task, mut stores, open, .. } = self.jobs.swap_remove(at);
-        self.unassign(task, &open);
-        for log in open.iter().filter(|log| log.partition == *partition) {
-            if is_old && log.is_windowed {
-                // Its owner purged what has expired. Where it stands is looked at anew.
-                continue;
-            }
-            if misfit::ends_the_instance(misfit::GONE, self.opening.out_of_range) {
-                let (store, position) = (log.name.clone(), log.position.0);
-                let reason = misfit::GONE;
-                let error = RuntimeError::ChangelogOutOfRange { task, store, position, reason };
-                self.answer(Done::Failed { task, error });
-                return;
-            }
-            tracing::warn!(%partition, %error, "changelog position is gone; the store is rebuilt");
-            self.shared.client().store_rebuilt(&log.name, misfit::GONE);
-            if let Err(error) = stores.stores.wipe(log.index) {
-                self.answer(Done::Failed { task, error: error.into() });
-                return;
-            }
-        }
-        self.begin(vec![(task, Some(stores))]);
-    }
-
     fn finish(&mut self) {
         let mut at = 0;
         while at < self.jobs.len() {

@@ -185,6 +185,8 @@ impl<'c, 't, K: 'static, V: 'static> ProcessorContext<'c, 't, K, V> {
         let bound = self.bound(name)?;
         match bound.kind {
             StoreKind::KeyValue => self.handle(bound),
+            // Entries that expire are kept with their timestamps.
+            StoreKind::TimestampedKeyValue if bound.time_to_live_ms.is_some() => self.handle(bound),
             kind => Err(Error::wiring(format!(
                 "store {name} is of kind {}; bind it with {}",
                 kind.name(),

@@ -2,8 +2,10 @@
 
 use tidemill_state::Position;
 
+use super::{Done, Job, StateUpdater};
 use crate::config::ChangelogOutOfRange;
-use crate::kafka::Offset;
+use crate::kafka::{Cluster, KafkaError, Offset, TopicPartition};
+use crate::runtime::error::RuntimeError;
 use crate::runtime::plan::ChangelogPlan;
 
 /// A store not caught up for longer may have missed deletions: Kafka keeps tombstones so long.
@@ -39,6 +41,42 @@ pub(super) fn of(
 /// configuration says: nothing is missing.
 pub(super) fn ends_the_instance(reason: &str, policy: ChangelogOutOfRange) -> bool {
     policy == ChangelogOutOfRange::Fail && reason != TOO_OLD
+}
+
+impl<C: Cluster> StateUpdater<C> {
+    /// The log no longer has what was to be read next: its start moved past it meanwhile, or its end
+    /// was taken back.
+    pub(super) fn position_gone(
+        &mut self,
+        partition: &TopicPartition,
+        error: &KafkaError,
+        is_old: bool,
+    ) {
+        let holds = |job: &Job| job.open.iter().any(|log| log.partition == *partition);
+        let Some(at) = self.jobs.iter().position(holds) else { return };
+        let Job { task, mut stores, open, .. } = self.jobs.swap_remove(at);
+        self.unassign(task, &open);
+        for log in open.iter().filter(|log| log.partition == *partition) {
+            if is_old && log.is_windowed {
+                // Its owner purged what has expired. Where it stands is looked at anew.
+                continue;
+            }
+            if ends_the_instance(GONE, self.opening.out_of_range) {
+                let (store, position) = (log.name.clone(), log.position.0);
+                let reason = GONE;
+                let error = RuntimeError::ChangelogOutOfRange { task, store, position, reason };
+                self.answer(Done::Failed { task, error });
+                return;
+            }
+            tracing::warn!(%partition, %error, "changelog position is gone; the store is rebuilt");
+            self.shared.client().store_rebuilt(&log.name, GONE);
+            if let Err(error) = stores.stores.wipe(log.index) {
+                self.answer(Done::Failed { task, error: error.into() });
+                return;
+            }
+        }
+        self.begin(vec![(task, Some(stores))]);
+    }
 }
 
 #[cfg(test)]
