@@ -95,16 +95,14 @@ impl Links {
         answered.recv().ok()
     }
 
-    /// Has a thread leave its group and join again; false if it is none of this instance's.
-    pub fn tell_to_rejoin(&self, name: &str) -> bool {
+    /// Has the thread that was started first leave its group and join again; its name.
+    pub fn tell_first_to_rejoin(&self) -> Option<String> {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_here = threads.iter().any(|thread| thread.name == name);
+        let name = threads.first()?.name.clone();
         drop(threads);
-        if is_here {
-            let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-            orders.waiting.push_back(Order::Rejoin(name.to_owned()));
-        }
-        is_here
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        orders.waiting.push_back(Order::Rejoin(name.clone()));
+        Some(name)
     }
 
     fn next_order(&self) -> Option<Order> {
@@ -219,7 +217,7 @@ impl<C: Cluster> Control<C> {
         &self,
         plan: &Plan,
     ) -> Result<JoinHandle<Result<(), RuntimeError>>, RuntimeError> {
-        let (watch, links) = (self.instance.orphan_watch(plan)?, Arc::clone(&self.links));
+        let (watch, links) = (self.instance.orphan_watch(plan), Arc::clone(&self.links));
         self.start_aside("orphans", move || watch.run(&links))
     }
 

@@ -210,14 +210,10 @@ impl<C: Cluster> Instance<C> {
     }
 
     /// The watch over tasks that the group gave to nobody.
-    ///
-    /// # Errors
-    /// When a client cannot be opened.
-    pub(super) fn orphan_watch(&self, plan: &Plan) -> Result<OrphanWatch<C::Admin>, RuntimeError> {
-        let (admin, stop) = (self.cluster.admin()?, Arc::clone(&self.stop));
-        let (clock, shared) = (self.clock.clone(), Arc::clone(&self.shared));
-        let group = &self.config.application_id;
-        Ok(OrphanWatch::new(admin, clock, stop, shared, group, plan))
+    pub(super) fn orphan_watch(&self, plan: &Plan) -> OrphanWatch {
+        let (clock, stop) = (self.clock.clone(), Arc::clone(&self.stop));
+        let session = self.config.kafka.session_timeout;
+        OrphanWatch::new(clock, stop, Arc::clone(&self.shared), session, plan)
     }
 
     /// Reads the global tables to their ends; `None` when there are none, or told to stop

@@ -5,67 +5,71 @@
 //! its assignment at once, without a rebalance (KIP-345), and nobody knows any more that it was to
 //! join again: what it gave up stays nobody's until something else makes the group rebalance.
 //!
-//! Every instance looks, and the member whose name comes first in the group acts: it leaves and joins
-//! again. A false alarm costs a rebalance, and no result.
+//! Every instance compares the tasks there are with those that live instances say they have, in the
+//! members topic; the instance whose name comes first acts, and one of its threads leaves the group
+//! and joins again. A false alarm costs a rebalance, and no result.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tidemill_topology::graph::TaskId;
 
 use super::control::Links;
 use super::error::RuntimeError;
+use super::membership::Member;
 use super::observe::Shared;
 use super::plan::Plan;
 use super::stop::StopSignal;
 use crate::clock::Clock;
-use crate::kafka::{Admin, GroupMember, TopicPartition};
 
-/// How often the group is asked.
-const LOOK: Duration = Duration::from_secs(3);
-/// How many looks in a row have to find the same: between its halves, a rebalance looks like this.
-const SURE_AFTER: u32 = 4;
-/// How long the coordinator may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// How often is looked.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long the same must be nobody's, after the session of an instance that died is over: its tasks
+/// are given to others then.
+const SURE_AFTER: Duration = Duration::from_secs(15);
+/// The longest pause between two attempts to have the same tasks given out.
+const LONGEST: Duration = Duration::from_secs(600);
 /// How soon it is seen that the instance stops.
 const STEP: Duration = Duration::from_millis(100);
 
 /// See the [module](self).
-pub(super) struct OrphanWatch<A> {
-    admin: A,
+pub(super) struct OrphanWatch {
     clock: Clock,
     stop: Arc<StopSignal>,
     shared: Arc<Shared>,
-    group: String,
-    leads: BTreeSet<TopicPartition>,
+    tasks: BTreeSet<TaskId>,
     found: Found,
 }
 
-/// What the last looks found to be nobody's, and how many of them did.
-#[derive(Default)]
+/// What was found to be nobody's, and since when.
 struct Found {
-    orphans: BTreeSet<TopicPartition>,
-    looks: u32,
+    orphans: BTreeSet<TaskId>,
+    since: Instant,
+    /// How long it may stay so at first.
+    usual: Duration,
+    /// How long it may stay so now.
+    patience: Duration,
 }
 
-impl<A: Admin> OrphanWatch<A> {
-    /// Over the lead topics of a plan, until `stop` is told.
+impl OrphanWatch {
+    /// Over the tasks of a plan, until `stop` is told.
     pub(super) fn new(
-        admin: A,
         clock: Clock,
         stop: Arc<StopSignal>,
         shared: Arc<Shared>,
-        group: &str,
+        session: Duration,
         plan: &Plan,
     ) -> Self {
-        let leads = plan.subtopologies().filter_map(|(_, part)| part.inputs.first());
-        let leads = leads.flat_map(|lead| {
-            (0..lead.partitions).map(|number| TopicPartition::new(lead.topic.clone(), number))
+        let parts = plan.subtopologies();
+        let tasks = parts.flat_map(|(subtopology, part)| {
+            (0..part.tasks).map(move |partition| TaskId { subtopology, partition })
         });
-        let (leads, group) = (leads.collect(), group.to_owned());
-        Self { admin, clock, stop, shared, group, leads, found: Found::default() }
+        let found = Found::new(session + SURE_AFTER, clock.now());
+        Self { tasks: tasks.collect(), clock, stop, shared, found }
     }
 
-    /// Watches until the instance stops; threads are told through `links`.
+    /// Watches until the instance stops; its threads are told through `links`.
     pub(super) fn run(mut self, links: &Links) -> Result<(), RuntimeError> {
         loop {
             let looked = self.clock.now();
@@ -75,15 +79,19 @@ impl<A: Admin> OrphanWatch<A> {
                 }
                 self.clock.sleep(STEP);
             }
-            // Others notice and say that the cluster is away.
-            let Ok(members) = self.admin.group_members(&self.group, TIMEOUT) else { continue };
-            let Some(who) = self.found.note(&self.leads, &members) else { continue };
-            if links.tell_to_rejoin(who) {
-                let orphans: Vec<String> =
-                    self.found.orphans.iter().map(ToString::to_string).collect();
+            let view = &self.shared.members;
+            if !view.is_complete() {
+                continue;
+            }
+            let now = self.clock.now();
+            if !self.found.note(&self.tasks, &view.members(now), now) {
+                continue;
+            }
+            let tasks: Vec<String> = self.found.orphans.iter().map(ToString::to_string).collect();
+            if let Some(thread) = links.tell_first_to_rejoin() {
                 tracing::warn!(
-                    thread = who,
-                    partitions = orphans.join(" "),
+                    thread,
+                    tasks = tasks.join(" "),
                     "the group gave these to nobody; a thread leaves it and joins again"
                 );
                 self.shared.client().error("orphaned");
@@ -93,77 +101,90 @@ impl<A: Admin> OrphanWatch<A> {
 }
 
 impl Found {
-    /// Takes note of a look at the group; who is to act, once it is sure.
-    fn note<'m>(
-        &mut self,
-        leads: &BTreeSet<TopicPartition>,
-        members: &'m [GroupMember],
-    ) -> Option<&'m str> {
-        let mut orphans = leads.clone();
-        for partition in members.iter().flat_map(|member| &member.assignment) {
-            orphans.remove(partition);
+    fn new(usual: Duration, now: Instant) -> Self {
+        Self { orphans: BTreeSet::new(), since: now, usual, patience: usual }
+    }
+
+    /// Takes note of what instances say they have; whether it is time for this one to act.
+    fn note(&mut self, tasks: &BTreeSet<TaskId>, members: &[Member], now: Instant) -> bool {
+        let alive = || members.iter().filter(|member| member.is_alive);
+        let mut orphans = tasks.clone();
+        orphans.retain(|task| !alive().any(|member| member.tasks.contains_key(task)));
+        if orphans.is_empty() || orphans != self.orphans {
+            (self.orphans, self.since, self.patience) = (orphans, now, self.usual);
+            return false;
         }
-        // Of a group that is about to rebalance no assignment is told at all.
-        let is_under_way = orphans.len() == leads.len();
-        if orphans.is_empty() || is_under_way || orphans != self.orphans {
-            self.looks = 0;
+        if now.saturating_duration_since(self.since) < self.patience {
+            return false;
         }
-        self.orphans = orphans;
-        if self.orphans.is_empty() || is_under_way {
-            return None;
-        }
-        self.looks += 1;
-        if self.looks < SURE_AFTER {
-            return None;
-        }
-        self.looks = 0;
-        members.iter().filter_map(|member| member.group_instance_id.as_deref()).min()
+        (self.since, self.patience) = (now, (self.patience * 2).min(LONGEST));
+        alive().min_by_key(|member| &member.instance).is_some_and(|first| first.is_self)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tidemill_topology::graph::SubtopologyId;
+
+    use super::super::membership::HeldTask;
     use super::*;
 
-    fn partitions(numbers: &[i32]) -> Vec<TopicPartition> {
-        numbers.iter().map(|number| TopicPartition::new("orders", *number)).collect()
+    const USUAL: Duration = Duration::from_secs(20);
+
+    fn tasks(partitions: &[i32]) -> BTreeSet<TaskId> {
+        let task =
+            |partition: &i32| TaskId { subtopology: SubtopologyId(0), partition: *partition };
+        partitions.iter().map(task).collect()
     }
 
-    fn member(name: &str, assignment: &[i32]) -> GroupMember {
-        GroupMember {
-            client_id: String::new(),
-            member_id: format!("{name}-1"),
-            group_instance_id: Some(name.to_owned()),
-            host: String::new(),
-            assignment: partitions(assignment),
+    fn member(instance: &str, is_self: bool, held: &[i32]) -> Member {
+        let state = || HeldTask { state: "running".to_owned(), thread: format!("{instance}-0") };
+        Member {
+            instance: instance.to_owned(),
+            host: None,
+            tasks: tasks(held).into_iter().map(|task| (task, state())).collect(),
+            standbys: Default::default(),
+            started_at_ms: 0,
+            is_self,
+            is_alive: true,
         }
     }
 
     #[test]
-    fn who_comes_first_acts_once_the_same_is_nobodys_for_some_looks() {
-        let leads = partitions(&[0, 1, 2, 3]).into_iter().collect();
-        let members = [member("two-0", &[1]), member("one-0", &[0, 3])];
-        let mut found = Found::default();
-        for _ in 1..SURE_AFTER {
-            assert_eq!(found.note(&leads, &members), None);
+    fn the_first_instance_acts_once_the_same_is_nobodys_for_long_and_then_less_often() {
+        let (all, start) = (tasks(&[0, 1, 2, 3]), Instant::now());
+        for (name, acts) in [("a", true), ("z", false)] {
+            let members = [member("b", false, &[0, 3]), member(name, true, &[1])];
+            let mut found = Found::new(USUAL, start);
+            assert!(!found.note(&all, &members, start));
+            assert!(!found.note(&all, &members, start + USUAL / 2));
+            assert_eq!(found.note(&all, &members, start + USUAL), acts);
+            assert!(!found.note(&all, &members, start + 2 * USUAL));
+            assert_eq!(found.note(&all, &members, start + 3 * USUAL), acts);
         }
-        assert_eq!(found.note(&leads, &members), Some("one-0"));
-        assert_eq!(found.note(&leads, &members), None, "it has some time to act");
     }
 
     #[test]
-    fn a_rebalance_and_a_group_that_has_everything_are_no_reason() {
-        let leads = partitions(&[0, 1, 2]).into_iter().collect();
-        let mut found = Found::default();
-        for round in 0..4 * SURE_AFTER as usize {
-            let halves = [member("one-0", &[[0, 1], [1, 2]][round % 2])];
-            let [all, none] = [&[0, 1, 2][..], &[]].map(|assigned| [member("one-0", assigned)]);
-            assert_eq!(found.note(&leads, &halves), None, "it moves on");
-            if round % 3 == 0 {
-                assert_eq!(found.note(&leads, &all), None);
-                assert_eq!(found.note(&leads, &none), None, "it is under way");
-            }
+    fn tasks_that_move_and_tasks_of_all_are_no_reason() {
+        let (all, start) = (tasks(&[0, 1, 2]), Instant::now());
+        let mut found = Found::new(USUAL, start);
+        for round in 0..6 {
+            let held = [[0, 1], [1, 2]][round % 2];
+            let now = start + USUAL * u32::try_from(round).unwrap();
+            assert!(!found.note(&all, &[member("a", true, &held)], now), "it moves on");
         }
-        assert_eq!(found.note(&leads, &[]), None);
+        let now = start + 10 * USUAL;
+        assert!(!found.note(&all, &[member("a", true, &[0, 1, 2])], now));
+        assert!(!found.note(&all, &[member("a", true, &[0, 1, 2])], now + USUAL));
+    }
+
+    #[test]
+    fn what_a_dead_instance_had_is_nobodys() {
+        let (all, start) = (tasks(&[0, 1]), Instant::now());
+        let dead = Member { is_alive: false, ..member("a", false, &[0]) };
+        let members = [dead, member("b", true, &[1])];
+        let mut found = Found::new(USUAL, start);
+        assert!(!found.note(&all, &members, start));
+        assert!(found.note(&all, &members, start + USUAL));
     }
 }
