@@ -60,6 +60,8 @@ fn an_entry_that_outlives_its_time_is_deleted_in_changelog_and_results_and_stays
         })
     };
     send("ann", "bath", 10_000);
+    // An entry that comes and goes between two commits is never logged.
+    wait_for_results(1);
     send("bob", "york", 10_500);
     send("eve", "rome", 11_000);
     let row =

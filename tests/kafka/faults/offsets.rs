@@ -41,30 +41,3 @@ fn records_deleted_before_they_were_processed_stop_the_instance_unless_it_may_sk
     assert!(skipping.metric("tidemill_errors_total", "out_of_range") > 0.0);
     skipping.stop();
 }
-
-#[test]
-fn a_changelog_without_the_stores_position_rebuilds_the_store_or_stops_as_told() {
-    let words = Words::open_on_shared(1);
-    let instance = words.start_with("one", &[("state.flush.interval.ms", "0")], |_| ());
-    words.send(20);
-    words.wait_for_counts(20, 1);
-    instance.stop();
-    // Another instance goes on, and then the log's start moves past the first one's position, as a
-    // deletion by mistake would have it. All keys have newer records.
-    let other = words.start("two");
-    words.send(20);
-    words.wait_for_counts(20, 2);
-    let lost = end(&words, &words.changelog());
-    words.send(20);
-    words.wait_for_counts(20, 3);
-    other.stop();
-    delete_below(&words, &words.changelog(), lost);
-    let stopping = [("changelog.out.of.range", "fail")];
-    let failure = words.start_with("one", &stopping, |_| ()).failure();
-    assert!(failure.contains("changelog.out.of.range=rebuild"), "{failure}");
-    let rebuilding = words.start("one");
-    words.send(20);
-    words.wait_for_counts(20, 4);
-    assert_eq!(rebuilding.metric("tidemill_store_rebuilds_total", "counts"), 1.0);
-    rebuilding.stop();
-}

@@ -29,7 +29,10 @@ fn an_input_that_is_created_anew_is_not_taken_for_the_old_one() {
     });
     create_topic(words.bootstrap(), words.input(), 2, &[]);
     let failure = instance.failure();
-    assert!(failure.contains(&format!("topic {} was deleted", words.input())), "{failure}");
+    // The reader may be the first to see that its offset means nothing in the new topic.
+    let deleted = failure.contains(&format!("topic {} was deleted", words.input()));
+    let gone = failure.contains(words.input()) && failure.contains("the offset to continue from");
+    assert!(deleted || gone, "{failure}");
 }
 
 #[test]
