@@ -15,6 +15,8 @@ use super::sender::Sender;
 /// What a stop may take at most is 20 seconds; commits are repeated for a minute unless they are cut
 /// short.
 const IN_TIME: Duration = Duration::from_secs(40);
+/// Orders of several partitions come in any order: none may be too late for its candle.
+const PATIENT: (&str, &str) = ("exchange.candle.grace.ms", "3600000");
 /// Megabytes for a broker of this test's own.
 const HEAP_MIB: u32 = 256;
 
@@ -32,7 +34,7 @@ fn a_stop_ends_although_the_brokers_do_not_answer_a_commit() {
     let cluster = KafkaCluster::start_behind_proxies(1, HEAP_MIB, &[]);
     let market = Market::open(&cluster.bootstrap(), 2);
     let behind = cluster.proxied_bootstrap();
-    let settings = [("bootstrap.servers", behind.as_str()), ("max.poll.records", "100")];
+    let settings = [("bootstrap.servers", behind.as_str()), ("max.poll.records", "100"), PATIENT];
     let mut one = market.start_ready("one", &settings);
     Sender::to(&market).send(&orders);
     // In the middle of the work: each of its turns has something to commit.
@@ -56,7 +58,7 @@ fn a_stop_ends_although_the_brokers_do_not_answer_a_commit() {
 fn instances_that_stop_one_right_after_the_other_do_not_wait_for_their_group() {
     let orders = flow::generated(6_000, 32);
     let market = Market::open(&KafkaCluster::shared().bootstrap(), 4);
-    let settings = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")];
+    let settings = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500"), PATIENT];
     let mut instances = ["one", "two", "three"].map(|name| market.start_ready(name, &settings));
     Sender::to(&market).send(&orders);
     let took = instances.each_mut().map(stop);

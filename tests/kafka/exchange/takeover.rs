@@ -23,10 +23,12 @@ const TASKS: usize = 3 * PARTITIONS as usize;
 
 /// A dead member is noticed after the session; what it left open ends after the transaction's
 /// time, when the broker next looks.
-const SETTINGS: [(&str, &str); 3] = [
+const SETTINGS: [(&str, &str); 4] = [
     ("session.timeout.ms", "6000"),
     ("heartbeat.interval.ms", "1000"),
     ("transaction.timeout.ms", "3000"),
+    // Orders of several partitions come in any order: none may be too late for its candle.
+    ("exchange.candle.grace.ms", "3600000"),
 ];
 
 #[test]
