@@ -299,12 +299,23 @@ impl Sim {
         world.trace.note(now, what);
     }
 
+    /// Ends a coroutine whose process is gone: its stack unwinds from where it waited, but what
+    /// catches panics on the way, as the runtime does around processors, would let it go on.
+    pub(crate) fn end_if_gone() {
+        if generator::is_generator() && !std::thread::panicking() {
+            generator::co_yield_with(());
+        }
+    }
+
     /// Lets others go on until a time, or until somebody wakes this coroutine.
     pub(crate) fn wait_until(&self, until: Micros) {
         {
             let mut world = self.lock();
             let Some(actor) = world.current else {
+                drop(world);
+                Self::end_if_gone();
                 // Outside of the simulation nothing else could go on.
+                let mut world = self.lock();
                 world.now = world.now.max(until);
                 return;
             };

@@ -78,7 +78,11 @@ impl Sim {
         slot: &Slot<T>,
     ) -> Option<Micros> {
         let mut world = self.lock();
-        let (actor, life) = (world.current?, world.current_life()?);
+        let Some((actor, life)) = world.current.zip(world.current_life()) else {
+            drop(world);
+            Self::end_if_gone();
+            return None;
+        };
         let arrival = world.arrival(life.process, broker);
         let late = arrival > deadline && world.random.chance(500);
         let lost = world.weather.lost_requests;
