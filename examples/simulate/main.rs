@@ -11,7 +11,10 @@
 
 #![allow(clippy::print_stdout)]
 
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
@@ -62,6 +65,16 @@ impl From<Broken> for Mistake {
     }
 }
 
+/// What came of all seeds so far.
+#[derive(Default)]
+struct Total {
+    run: u64,
+    failed: u64,
+    orphaned: u64,
+    events: u64,
+    virtual_us: u64,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let options = Options {
@@ -73,42 +86,66 @@ fn main() -> ExitCode {
         Some(seed) => seed..seed + 1,
         None => arguments.from..arguments.from + arguments.seeds,
     };
-    let count = seeds.end - seeds.start;
-    let bar = ProgressBar::new(count);
+    let bar = ProgressBar::new(seeds.end - seeds.start);
     if let Ok(style) = ProgressStyle::with_template(
         "{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left, {msg} failed",
     ) {
         bar.set_style(style);
     }
-    let (started, mut failed, mut orphaned) = (Instant::now(), 0_u64, 0_u64);
-    let (mut events, mut virtual_us) = (0, 0);
     bar.set_message("0");
-    for seed in seeds {
-        let outcome = run_in_a_folder_of_its_own(seed, &options);
-        bar.inc(1);
-        events += outcome.trace.count();
-        virtual_us += outcome.virtual_time;
-        orphaned += u64::from(outcome.orphaned);
-        if !outcome.violations.is_empty() || arguments.trace {
-            bar.suspend(|| show(&outcome));
+    let started = Instant::now();
+    // Runs have nothing in common, so each core has its own.
+    let (next, total) = (AtomicU64::new(seeds.start), Mutex::new(Total::default()));
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let outcome = run_in_a_folder_of_its_own(seed, &options);
+                    let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+                    total.note(&outcome);
+                    bar.inc(1);
+                    let has_failed = !outcome.violations.is_empty();
+                    if has_failed || arguments.trace {
+                        bar.suspend(|| show(&outcome));
+                    }
+                    if has_failed {
+                        bar.set_message(total.failed.to_string());
+                        if !arguments.keep_going {
+                            next.store(seeds.end, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
         }
-        if !outcome.violations.is_empty() {
-            failed += 1;
-            bar.set_message(failed.to_string());
-            if !arguments.keep_going {
-                break;
-            }
-        }
-    }
-    let run = bar.position();
+    });
     bar.finish_and_clear();
+    let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
     let seconds = started.elapsed().as_secs_f64();
     println!(
-        "{run} seeds, {failed} failed, {orphaned} done only after one more rebalance; {:.1} hours of virtual time and {events} events in {seconds:.1} s, {:.1} seeds a second",
-        virtual_us as f64 / 3.6e9,
-        run as f64 / seconds
+        "{} seeds, {} failed, {} done only after one more rebalance; {:.1} hours of virtual time and {} events in {seconds:.1} s, {:.1} seeds a second",
+        total.run,
+        total.failed,
+        total.orphaned,
+        total.virtual_us as f64 / 3.6e9,
+        total.events,
+        total.run as f64 / seconds
     );
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+impl Total {
+    fn note(&mut self, outcome: &Outcome) {
+        self.run += 1;
+        self.failed += u64::from(!outcome.violations.is_empty());
+        self.orphaned += u64::from(outcome.orphaned);
+        self.events += outcome.trace.count();
+        self.virtual_us += outcome.virtual_time;
+    }
 }
 
 fn run_in_a_folder_of_its_own(seed: u64, options: &Options) -> Outcome {

@@ -52,6 +52,12 @@ const CONSUMER: &[(&str, &str)] = &[
     ("statistics.interval.ms", INTERVAL_MS),
 ];
 
+/// How long a transactional producer keeps a connection that nothing goes over. Sending offsets waits
+/// without a limit for the group's coordinator that the client knows, even if that broker is gone and
+/// another has taken over; the closing of an idle connection is what makes it ask again (librdkafka
+/// issues 5456 and 5511).
+const COORDINATOR_WAIT_MS: &str = "5000";
+
 /// For every producer: batches that are large and yet stay in a processor's caches, and Java's
 /// partitioner, so that keys land where Java's clients put them.
 const PRODUCER: &[(&str, &str)] = &[
@@ -167,6 +173,9 @@ impl Properties {
             let delivery = timeout.parse().unwrap_or(TRANSACTION_TIMEOUT_MS) * 2 / 3;
             wanted.entry("message.timeout.ms".to_owned()).or_insert_with(|| delivery.to_string());
             wanted.insert("transactional.id".to_owned(), id.as_ref().to_owned());
+            wanted
+                .entry("connections.max.idle.ms".to_owned())
+                .or_insert_with(|| COORDINATOR_WAIT_MS.to_owned());
             wanted
                 .entry("linger.ms".to_owned())
                 .or_insert_with(|| TRANSACTIONAL_LINGER_MS.to_owned());

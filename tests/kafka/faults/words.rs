@@ -11,8 +11,10 @@ use tidemill::config::Config;
 use tidemill::prelude::*;
 use tidemill::runtime::{Hooks, RestoreListener, RuntimeError, Streams, StreamsHandle, handlers};
 use tidemill::status::TaskState;
-use tidemill_test_support::patience::wait_for;
-use tidemill_test_support::records::{Outgoing, create_topic, produce, read_committed};
+use tidemill_test_support::patience::{wait_for, wait_up_to};
+use tidemill_test_support::records::{
+    Outgoing, committed, create_topic, produce, read_committed, watermarks,
+};
 use tidemill_test_support::{KafkaCluster, unique};
 
 /// How long anything may take.
@@ -166,12 +168,23 @@ impl Words {
     /// Waits until so many words were counted so many times each, and says that nothing was counted
     /// twice.
     pub fn wait_for_counts(&self, words: usize, times: i64) {
-        wait_for(&format!("{words} words to be counted {times} times"), LIMIT, || {
+        let mut last = BTreeMap::new();
+        let counted = wait_up_to(LIMIT, || {
             let counts = self.counts();
             assert!(counts.values().all(|count| *count <= times), "counted twice: {counts:?}");
-            let done = counts.values().filter(|count| **count == times).count();
-            (done == words).then_some(())
+            last.clear();
+            counts.values().for_each(|count| *last.entry(*count).or_insert(0) += 1);
+            (last.get(&times) == Some(&words)).then_some(())
         });
+        assert!(
+            counted.is_some(),
+            "waited {} s for {words} words to be counted {times} times; words by their count: \
+             {last:?}; ends of the input: {:?}, committed: {:?}; of the output: {:?}",
+            LIMIT.as_secs(),
+            watermarks(&self.bootstrap, &self.words),
+            committed(&self.bootstrap, &self.application, &self.words),
+            watermarks(&self.bootstrap, &self.counts),
+        );
         // Each count of each word came out once: the results are as many as the records.
         let results = read_committed(&self.bootstrap, &self.counts).len();
         assert_eq!(results as i64, words as i64 * times, "results");
