@@ -50,6 +50,14 @@ pub enum Fault {
         /// How long.
         time: Micros,
     },
+    /// A process stands still while it processes a batch of records, and goes on with it: its group
+    /// may have gone on without it, which it hears of before it commits.
+    AtSend {
+        /// Which.
+        process: ProcessId,
+        /// How long.
+        time: Micros,
+    },
     /// A broker does not answer.
     Outage {
         /// Which.
@@ -88,6 +96,9 @@ impl fmt::Display for Fault {
             Self::AtJoin { process, cut, time } => {
                 let what = if *cut { "is cut off" } else { "stands still" };
                 write!(f, "{process} {what} for {} s once it joins again", seconds(time))
+            }
+            Self::AtSend { process, time } => {
+                write!(f, "{process} stands still for {} s once it sends", seconds(time))
             }
             Self::Outage { broker, time } => {
                 write!(f, "broker {broker} is down for {} s", seconds(time))
@@ -129,6 +140,11 @@ pub fn plan(
         ));
         let back_after = random.between(500_000, 9_000_000);
         plan.push((at + 1_000, Fault::Restart { process: other, back_after }));
+    }
+    if random.chance(250) {
+        let process = ProcessId(random.index(processes));
+        let time = random.between(6_500_000, 9_500_000);
+        plan.push((random.between(from, until), Fault::AtSend { process, time }));
     }
     // A restart after the end would start a process that was told to stop for good.
     plan.retain(|(at, _)| *at < until);
@@ -200,6 +216,11 @@ pub(crate) fn strike(world: &mut World, fault: Fault, sim: &Sim, setup: &Arc<Set
         Fault::AtJoin { process, cut, time } => {
             if let Some(state) = world.processes.get_mut(&process) {
                 state.at_join = Some((cut, time));
+            }
+        }
+        Fault::AtSend { process, time } => {
+            if let Some(state) = world.processes.get_mut(&process) {
+                state.at_send = Some(time);
             }
         }
         Fault::Outage { broker, time } => world.brokers.take_down(broker, now + time),

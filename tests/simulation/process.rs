@@ -51,7 +51,7 @@ impl World {
         state.life += 1;
         state.paused_until = 0;
         state.told = None;
-        state.at_join = None;
+        (state.at_join, state.at_send) = (None, None);
         state.back_after = 1_000_000;
         let life = Life { process, number: state.life };
         note!(self, "{process} starts, life {}", life.number);

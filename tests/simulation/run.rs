@@ -95,7 +95,9 @@ pub fn run(seed: u64, options: &Options, folder: &Path) -> Outcome {
     {
         let mut world = sim.lock();
         world.weather = Weather::default();
-        world.processes.values_mut().for_each(|process| process.at_join = None);
+        for process in world.processes.values_mut() {
+            (process.at_join, process.at_send) = (None, None);
+        }
         note!(world, "the faults are over");
     }
     let about = |world: &World, what: &dyn Fn(&Checked<'_>) -> Result<(), String>| {

@@ -65,6 +65,8 @@ pub(crate) struct Process {
     /// What happens to it when it next asks to join its group: it is cut off, or else stands still,
     /// for so long.
     pub(crate) at_join: Option<(bool, Micros)>,
+    /// For how long it stands still when it next sends a record.
+    pub(crate) at_send: Option<Micros>,
     /// Tells the instance to stop.
     pub(crate) stop: Option<Arc<StopSignal>>,
     /// When it was told to stop; later by what it has stood still since.

@@ -52,6 +52,9 @@ pub(super) unsafe extern "C" fn rebalanced(
     unsafe {
         match callbacks.stage {
             Stage::Polling => {}
+            Stage::Leaving if code == Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                return take_nothing(client);
+            }
             Stage::Leaving => return give_up_one_by_one(client),
             Stage::Closing => {
                 rd_kafka_assign(client, ptr::null());
@@ -73,6 +76,24 @@ pub(super) unsafe extern "C" fn rebalanced(
             }
             code => Event::Error { partition: None, error: codes::error(code, "rebalance") },
         });
+    }
+}
+
+/// Answers an assignment that was under way when the subscription was ended: the end of the
+/// subscription waits for that answer, and for no other.
+///
+/// # Safety
+/// `client` is live.
+unsafe fn take_nothing(client: *mut rd_kafka_t) {
+    // SAFETY: the client is live; the list is owned here and freed once.
+    let outcome = unsafe {
+        let nothing = rd_kafka_topic_partition_list_new(0);
+        let outcome = rd_kafka_incremental_assign(client, nothing);
+        rd_kafka_topic_partition_list_destroy(nothing);
+        outcome
+    };
+    if let Err(error) = codes::check_object(outcome, "answer a rebalance") {
+        tracing::warn!(%error, "a consumer leaves its group with a rebalance unanswered");
     }
 }
 

@@ -16,7 +16,7 @@ use super::send::Sender;
 use crate::cluster::Brokers;
 use crate::cluster::log::Data;
 use crate::cluster::transactions::Writer;
-use crate::world::{Micros, Sim, micros, note};
+use crate::world::{Life, Micros, Sim, World, micros, note};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -91,19 +91,35 @@ impl SimProducer {
 
     /// Lets time pass in which the client library's background goes on, now and then.
     fn take_long_over_some(&self) {
-        let time = {
+        let (stands_still, time) = {
             let mut world = self.sim.lock();
+            let stands_still = world.strike_at_send();
             let slow = world.weather.slow_records;
-            if !world.random.chance(slow) {
+            if !stands_still && !world.random.chance(slow) {
                 return;
             }
-            world.random.between(1_000, 400_000)
+            (stands_still, world.random.between(1_000, 400_000))
         };
+        if stands_still {
+            self.sim.pass(1);
+        }
         self.sim.pass(time);
     }
 
     fn left(&self, deadline: Micros) -> Duration {
         Duration::from_micros(deadline.saturating_sub(self.sim.lock().now))
+    }
+}
+
+impl World {
+    /// Lets the process that runs stand still, if that is to happen when it sends a record.
+    fn strike_at_send(&mut self) -> bool {
+        let Some(Life { process, .. }) = self.current_life() else { return false };
+        let state = self.processes.get_mut(&process);
+        let Some(time) = state.and_then(|state| state.at_send.take()) else { return false };
+        note!(self, "{process} stands still within a batch for {} s", time as f64 / 1e6);
+        self.pause(process, self.now + time);
+        true
     }
 }
 

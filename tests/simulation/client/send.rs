@@ -184,6 +184,14 @@ impl World {
                 &records,
                 known,
             );
+            // Records leave only after the partition's addition was answered: the client knows of the
+            // transaction whatever becomes of them.
+            if let Reply::Done(Ok((_, number))) = &reply
+                && let Some(sender) = world.clients.senders.get_mut(&id)
+            {
+                sender.added.insert(partition.clone());
+                sender.number = number.or(sender.number);
+            }
             let at = world.now + world.latency();
             match reply {
                 Reply::Again(wait, _) => {
@@ -197,14 +205,10 @@ impl World {
                         world.send_batch(id, partition, batch, Some(first));
                     });
                 }
-                Reply::Done(Ok((first, number))) => {
+                Reply::Done(Ok((first, _))) => {
                     // Of a batch that it knew already, a broker may not know the offset any more.
                     let told = known.is_none() || world.random.chance(500);
                     world.within(life, at, move |world| {
-                        if let Some(sender) = world.clients.senders.get_mut(&id) {
-                            sender.added.insert(partition.clone());
-                            sender.number = number.or(sender.number);
-                        }
                         world.report(id, &partition, batch, Ok(told.then_some(first)));
                     });
                 }
