@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tidemill_test_support::Tidemill;
 
-/// What an instance of the pairs logs when all its tasks run.
+/// What an instance of this program logs when all its tasks run.
 pub const READY: &str = "every task runs";
 /// Longer than anything takes that is not measured.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -26,6 +26,15 @@ pub enum Program {
     Exchange,
     /// This program, as an instance of [`pairs`](crate::pairs).
     Pairs,
+    /// This program, as an instance of [`join`](crate::join)'s application.
+    Ballast,
+}
+
+/// This program as an instance of one of its applications.
+fn own(application: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("our own path"));
+    command.args(["instance", application]);
+    command
 }
 
 /// One instance, by its name. It is the same instance through all its processes.
@@ -66,6 +75,18 @@ impl Instance {
         &self.ended
     }
 
+    /// The lines of its process's log that contain `words`.
+    pub fn log_lines(&self, words: &str) -> usize {
+        let log = self.process.as_ref().map(Tidemill::log).unwrap_or_default();
+        log.lines().filter(|line| line.contains(words)).count()
+    }
+
+    /// The last line of its process's log that contains `words`.
+    pub fn last_line(&self, words: &str) -> String {
+        let log = self.process.as_ref().map(Tidemill::log).unwrap_or_default();
+        log.lines().rfind(|line| line.contains(words)).unwrap_or_default().to_owned()
+    }
+
     /// The last lines that its process has logged.
     pub fn last_words(&self) -> String {
         let log = self.process.as_ref().map(Tidemill::log).unwrap_or_default();
@@ -77,11 +98,8 @@ impl Instance {
     pub fn start(&mut self) {
         let mut command = match self.program {
             Program::Exchange => Command::new(env!("CARGO_BIN_EXE_tidemill")),
-            Program::Pairs => {
-                let mut command = Command::new(std::env::current_exe().expect("our own path"));
-                command.arg("instance");
-                command
-            }
+            Program::Pairs => own("pairs"),
+            Program::Ballast => own("ballast"),
         };
         let state = ("state.dir".to_owned(), self.state().display().to_string());
         for (key, value) in self.settings.iter().chain([(&state.0, &state.1)]) {
@@ -112,7 +130,7 @@ impl Instance {
                 let address = self.address();
                 self.process().wait_for_http(&address, "/readyz", 200, LIMIT);
             }
-            Program::Pairs => {
+            Program::Pairs | Program::Ballast => {
                 self.process().wait_for_log(READY, LIMIT);
             }
         }

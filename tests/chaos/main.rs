@@ -4,10 +4,12 @@
 //! ```text
 //! cargo test --release --test chaos -- [--seconds 60] [--seed N]
 //! cargo test --release --test chaos -- soak [--seconds 1200] [--rate 300]
+//! cargo test --release --test chaos -- join [--mib 2048]
 //! ```
 //!
 //! Read [`plan`] (what happens), [`load`] and [`pairs`] (what is worked on), [`fleet`] (the
-//! processes), [`script`] (the run), [`progress`] and [`verdict`] (what is looked at); then [`soak`].
+//! processes), [`script`] (the run), [`progress`] and [`verdict`] (what is looked at); then [`soak`]
+//! and [`join`].
 
 // The report is this program's output.
 #![allow(clippy::print_stdout)]
@@ -15,12 +17,14 @@
 mod chart;
 mod field;
 mod fleet;
+mod join;
 mod load;
 mod pairs;
 mod plan;
 mod progress;
 mod report;
 mod script;
+mod serve;
 mod soak;
 mod verdict;
 
@@ -32,13 +36,16 @@ const SECONDS: u64 = 60;
 /// The same for a soak, and its orders a second.
 const SOAK_SECONDS: u64 = 1_200;
 const SOAK_RATE: u64 = 300;
+/// The state of a join, in MiB.
+const JOIN_MIB: u64 = 2_048;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [command, settings @ ..] = arguments.as_slice()
+    if let [command, application, settings @ ..] = arguments.as_slice()
         && command == "instance"
     {
-        return match pairs::run(settings) {
+        let topology = if application == "ballast" { join::topology } else { pairs::topology };
+        return match serve::run(topology, settings) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("{error}");
@@ -55,6 +62,9 @@ fn main() -> ExitCode {
         let length = Duration::from_secs(number("--seconds").unwrap_or(SOAK_SECONDS));
         let rate = number("--rate").unwrap_or(SOAK_RATE);
         return soak::run(length, u32::try_from(rate).unwrap_or(u32::MAX));
+    }
+    if arguments.first().is_some_and(|command| command == "join") {
+        return join::run(number("--mib").unwrap_or(JOIN_MIB));
     }
     let seconds = Duration::from_secs(number("--seconds").unwrap_or(SECONDS));
     let seed = number("--seed").unwrap_or_else(of_the_clock);

@@ -10,14 +10,10 @@
 //! The grace is a day, far beyond the event time of a run, so what comes out does not depend on the
 //! order in which records of different partitions arrive.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tidemill::config::{Config, Layers, Settings, Surroundings};
 use tidemill::driver::{InputRecord, LocalRunner, RunnerSettings};
 use tidemill::prelude::*;
-use tidemill::runtime::Streams;
 
 use crate::load::Inputs;
 use crate::verdict::Outputs;
@@ -37,7 +33,11 @@ pub fn topic(application: &str, name: &str) -> String {
     format!("{application}.{name}")
 }
 
-fn topology(application: &str) -> Result<Topology> {
+/// The topology of an application of that id.
+///
+/// # Errors
+/// None, as it stands.
+pub fn topology(application: &str) -> Result<Topology> {
     let builder = StreamsBuilder::new();
     let views = builder
         .stream(topic(application, "views"), Consumed::with(Utf8, Utf8))
@@ -67,35 +67,6 @@ fn topology(application: &str) -> Result<Topology> {
 fn campaign(ad: &str) -> String {
     let number: u32 = ad.trim_start_matches("ad").parse().unwrap_or_default();
     format!("campaign{}", number % CAMPAIGNS)
-}
-
-/// Runs an instance until SIGTERM, configured by `key=value` arguments.
-///
-/// # Errors
-/// Whatever ended it.
-pub fn run(settings: &[String]) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let layers = settings.iter().filter_map(|setting| setting.split_once('='));
-    let layers =
-        layers.fold(Layers::new(), |layers, (key, value)| layers.flag("argument", key, value));
-    let config = Config::from_settings(&Settings::merge(&layers, &Surroundings::of_process())?)?;
-    tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
-    let streams = Streams::start(topology(&config.application_id)?, &config)?;
-    let handle = streams.handle();
-    let told = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&told))?;
-    std::thread::spawn(move || {
-        let mut was_ready = false;
-        while !told.load(Ordering::Relaxed) {
-            let is_ready = handle.introspect().status().ready;
-            if is_ready && !was_ready {
-                tracing::info!("{}", super::fleet::READY);
-            }
-            was_ready = is_ready;
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        handle.stop();
-    });
-    Ok(streams.join()?)
 }
 
 /// What comes out of an uninterrupted run, in one thread and without Kafka.

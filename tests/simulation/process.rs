@@ -132,6 +132,8 @@ impl Sim {
         state.is_alive = false;
         state.stop = None;
         let back_after = state.back_after;
+        // With the process ends what it did not wait for.
+        world.deaths.push(life);
         match &result {
             Ok(()) => note!(world, "{} has stopped", life.process),
             Err(error) => {

@@ -86,14 +86,13 @@ pub(super) unsafe extern "C" fn rebalanced(
 /// `client` is live.
 unsafe fn take_nothing(client: *mut rd_kafka_t) {
     // SAFETY: the client is live; the list is owned here and freed once.
-    let outcome = unsafe {
+    unsafe {
         let nothing = rd_kafka_topic_partition_list_new(0);
         let outcome = rd_kafka_incremental_assign(client, nothing);
         rd_kafka_topic_partition_list_destroy(nothing);
-        outcome
-    };
-    if let Err(error) = codes::check_object(outcome, "answer a rebalance") {
-        tracing::warn!(%error, "a consumer leaves its group with a rebalance unanswered");
+        if let Err(error) = codes::check_object(outcome, "answer a rebalance") {
+            tracing::warn!(%error, "a consumer leaves its group with a rebalance unanswered");
+        }
     }
 }
 

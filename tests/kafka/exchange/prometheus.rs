@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use tidemill_test_support::Tidemill;
-use tidemill_test_support::patience::wait_for;
+use tidemill_test_support::patience::wait_up_to;
 use tidemill_test_support::process::{Finished, http_get, run_to_end};
 
 use super::market::LIMIT;
@@ -101,10 +101,33 @@ impl Prometheus {
     /// Waits until an alert fires for an instance, or no longer does.
     pub fn wait_alert(&self, name: &str, instance: &str, fires: bool) {
         let alert = (name.to_owned(), instance.to_owned());
-        wait_for(&format!("{name} of {instance} to fire: {fires}"), LIMIT, || {
-            (self.firing().contains(&alert) == fires).then_some(())
-        });
+        let seen = wait_up_to(LIMIT, || (self.firing().contains(&alert) == fires).then_some(()));
+        assert!(
+            seen.is_some(),
+            "{name} of {instance} does not come to fire: {fires}\n{}",
+            self.about(name)
+        );
         println!("{name} of {instance}: {}", if fires { "fires" } else { "resolved" });
+    }
+
+    /// What an alert asks for, and what each metric in it is now.
+    pub fn about(&self, alert: &str) -> String {
+        let answer = self.get("/api/v1/rules");
+        let groups = answer["data"]["groups"].as_array().cloned().unwrap_or_default();
+        let rules = groups.iter().flat_map(|group| group["rules"].as_array().into_iter().flatten());
+        let rule = rules.into_iter().find(|rule| rule["name"] == alert).cloned();
+        let query = rule.as_ref().and_then(|rule| rule["query"].as_str()).unwrap_or_default();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "_:".contains(c);
+        let names: BTreeSet<&str> =
+            query.split(|c| !is_name(c)).filter(|word| word.contains("tidemill_")).collect();
+        let values = names.into_iter().map(|name| {
+            let [now, grown] = [name.to_owned(), format!("delta({name}[30s])")].map(|query| {
+                let answer = self.get(&format!("/api/v1/query?query={}", encoded(&query)));
+                answer["data"]["result"].to_string()
+            });
+            format!("{name}: {now}\nin 30 s: {grown}")
+        });
+        format!("{query}\n{}", values.collect::<Vec<_>>().join("\n"))
     }
 
     /// Waits until every query gives data but those that may be empty; gives the empty ones.
