@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test chaos soak fuzz lint bench side-by-side kafka kafka-stop env
+.PHONY: help setup demo test chaos soak join fuzz lint bench side-by-side kafka kafka-stop env
 
 KAFKA_DATA ?= /tmp/tidemill-kafka
 WITH_ENV := source scripts/env.sh &&
@@ -32,6 +32,10 @@ soak: ## Twenty minutes at a steady rate; writes docs/soak.md (SOAK_SECONDS, SOA
 	@scripts/setup.sh test
 	@$(WITH_ENV) cargo test --release --workspace --test chaos -- soak \
 	  --seconds "$${SOAK_SECONDS:-1200}" --rate "$${SOAK_RATE:-300}"
+
+join: ## Let a cold instance join two that have 2 GiB of state, under load (JOIN_MIB)
+	@scripts/setup.sh test
+	@$(WITH_ENV) cargo test --release --workspace --test chaos -- join --mib "$${JOIN_MIB:-2048}"
 
 lint: ## Check formatting, clippy, documentation and dependencies; a warning is an error
 	@scripts/setup.sh build

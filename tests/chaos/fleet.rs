@@ -77,14 +77,19 @@ impl Instance {
 
     /// The lines of its process's log that contain `words`.
     pub fn log_lines(&self, words: &str) -> usize {
+        self.lines_with(&[words]).len()
+    }
+
+    /// The lines of its process's log that contain one of these.
+    pub fn lines_with(&self, words: &[&str]) -> Vec<String> {
         let log = self.process.as_ref().map(Tidemill::log).unwrap_or_default();
-        log.lines().filter(|line| line.contains(words)).count()
+        let lines = log.lines().filter(|line| words.iter().any(|words| line.contains(words)));
+        lines.map(str::to_owned).collect()
     }
 
     /// The last line of its process's log that contains `words`.
     pub fn last_line(&self, words: &str) -> String {
-        let log = self.process.as_ref().map(Tidemill::log).unwrap_or_default();
-        log.lines().rfind(|line| line.contains(words)).unwrap_or_default().to_owned()
+        self.lines_with(&[words]).pop().unwrap_or_default()
     }
 
     /// The last lines that its process has logged.

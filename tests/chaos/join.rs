@@ -127,6 +127,13 @@ pub fn run(mib: u64) -> ExitCode {
         stall.place.0,
         stall.place.1
     );
+    if stall.time > PAUSE {
+        let task = format!("0_{}", stall.place.1);
+        for instance in &instances {
+            println!("{} about task {task}:", instance.name());
+            println!("{}", instance.last_words());
+        }
+    }
     stop_all(&mut instances);
     let holds = stall.time <= PAUSE && taken_over >= PARTITIONS as usize / 3;
     println!("{}", if holds { "2 passed, 0 failed" } else { "FELL SHORT" });
