@@ -6,7 +6,7 @@ use tidemill_topology::store::{Pending, StoreSpec};
 use tidemill_topology::time::Timestamp;
 
 use crate::backend::Backend;
-use crate::error::Result;
+use crate::error::{Result, StateError};
 use crate::expiry::{ExpiryIndex, timestamp_of};
 use crate::memory_budget::CacheShare;
 use crate::write_set::{Found, Lookup, WriteSet};
@@ -23,6 +23,8 @@ pub(crate) struct LayeredStore<B> {
     /// A value on its way from the backend into the cache.
     scratch: Vec<u8>,
     pub(crate) reads: Reads,
+    /// Highest timestamp of what the backend has got since the store was opened.
+    newest_applied: Option<Timestamp>,
 }
 
 /// How a store was read since it was opened.
@@ -45,7 +47,8 @@ impl<B: Backend> LayeredStore<B> {
         let expiry =
             spec.time_to_live_ms.map(|live_ms| Box::new(ExpiryIndex::new(live_ms, marks())));
         let (scratch, reads) = (Vec::new(), Reads::default());
-        Self { spec, write_set, backend, expiry, cache_share, scratch, reads }
+        let newest_applied = None;
+        Self { spec, write_set, backend, expiry, cache_share, scratch, reads, newest_applied }
     }
 
     pub(crate) fn spec(&self) -> &StoreSpec {
@@ -81,7 +84,8 @@ impl<B: Backend> LayeredStore<B> {
 
     /// Takes note that the backend has everything.
     pub(crate) fn applied(&mut self) {
-        self.write_set.applied(self.cache_share.bytes());
+        let newest = self.write_set.applied(self.cache_share.bytes());
+        self.newest_applied = self.newest_applied.max(newest);
         if let Some(expiry) = &mut self.expiry {
             expiry.reset();
         }
@@ -212,6 +216,17 @@ impl<B: Backend> BytesStore for LayeredStore<B> {
         self.write_set
             .scan(range, Order::Forward, visit, |visit| backend.probe(range, visit))
             .map_err(|error| error.into_topology(&self.spec.name))
+    }
+
+    fn probe_unapplied(&mut self, range: KeyRange<'_>, visit: &mut Visit<'_>) -> TopologyResult {
+        self.reads.scans += 1;
+        self.write_set
+            .scan(range, Order::Forward, visit, |_| Ok(()))
+            .map_err(|error: StateError| error.into_topology(&self.spec.name))
+    }
+
+    fn newest_applied(&self) -> Option<Timestamp> {
+        self.newest_applied
     }
 
     fn delete_range(&mut self, from: &[u8], to: &[u8]) -> TopologyResult {

@@ -362,9 +362,12 @@ impl WriteSet {
         }
     }
 
-    /// Takes note that the backend has everything; the entries become the cache.
-    pub(crate) fn applied(&mut self, budget: usize) {
+    /// Takes note that the backend has everything; the entries become the cache. Returns the highest
+    /// timestamp with which one of them was written.
+    pub(crate) fn applied(&mut self, budget: usize) -> Option<Timestamp> {
+        let mut newest = None;
         for slot in std::mem::take(&mut self.unapplied) {
+            newest = newest.max(Some(self.table.entry(slot).written));
             self.table.change(slot, |entry| entry.unset(Flags::UNAPPLIED.with(Flags::NEW)));
             self.table.settle(slot);
         }
@@ -372,6 +375,7 @@ impl WriteSet {
         self.index = None;
         self.growth = 0;
         self.table.evict(budget);
+        newest
     }
 
     /// Drops everything, cache included.

@@ -116,6 +116,21 @@ pub trait BytesStore: Send {
         self.scan(range, Order::Forward, visit)
     }
 
+    /// As [`probe`](Self::probe), of a range in which the engine is known to have nothing: what was
+    /// written since the engine last got its share is all there is.
+    ///
+    /// # Errors
+    /// As [`probe`](Self::probe).
+    fn probe_unapplied(&mut self, range: KeyRange<'_>, visit: &mut Visit<'_>) -> Result {
+        self.probe(range, visit)
+    }
+
+    /// The highest timestamp of a write that the engine has got since the store was opened; `None` if
+    /// it has got none. A store that does not know says [`Timestamp::MAX`].
+    fn newest_applied(&self) -> Option<Timestamp> {
+        Some(Timestamp::MAX)
+    }
+
     /// Forgets the keys of a range, without a word in the changelog: for what has expired, which a
     /// restore would expire again.
     ///

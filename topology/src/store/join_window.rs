@@ -32,6 +32,8 @@ pub(crate) struct JoinStore<K, V> {
     segment_ms: i64,
     /// Highest timestamp put so far.
     observed: TimeSlot,
+    /// What the engine had when this was bound has no higher timestamp; set at the first use.
+    newest_at_bind: Option<Timestamp>,
     /// Number of the first segment that was not dropped yet.
     first_live: i64,
     /// Reused buffers: a key of the store, and the bound of a range.
@@ -54,6 +56,7 @@ impl<K: 'static, V: 'static> JoinStore<K, V> {
             retention_ms,
             segment_ms,
             observed: wiring.store_time(name)?,
+            newest_at_bind: None,
             first_live: 0,
             key: Vec::new(),
             bound: Vec::new(),
@@ -73,6 +76,7 @@ impl<K: 'static, V: 'static> JoinStore<K, V> {
         let number = ctx.time(sequence).millis().max(0) + 1;
         ctx.advance(sequence, Timestamp::new(number));
         let [_, _, _, _, number @ ..] = (number & SEQUENCE_MASK).to_be_bytes();
+        self.newest_in_engine(ctx);
         let observed = ctx.advance(self.observed, timestamp);
         self.expire(observed, ctx)?;
         if timestamp.millis().max(0) / self.segment_ms < self.first_live {
@@ -86,6 +90,19 @@ impl<K: 'static, V: 'static> JoinStore<K, V> {
         self.key.extend_from_slice(&number);
         ctx.bytes_store(self.entries.index).insert(&self.key, value, timestamp)?;
         Ok(number)
+    }
+
+    /// The highest timestamp that a record in the engine may have; `None` if it has none.
+    fn newest_in_engine(&mut self, ctx: &mut Context<'_>) -> Option<Timestamp> {
+        let observed = ctx.time(self.observed);
+        let store = ctx.bytes_store(self.entries.index);
+        let at_bind = self.newest_at_bind.get_or_insert_with(|| match observed {
+            // The clock is lost, though the records are not.
+            Timestamp::UNKNOWN if store.approximate_entries() > 0 => Timestamp::MAX,
+            observed => observed,
+        });
+        let at_bind = Some(*at_bind).filter(|newest| *newest != Timestamp::UNKNOWN);
+        at_bind.max(store.newest_applied())
     }
 
     fn expire(&mut self, observed: Timestamp, ctx: &mut Context<'_>) -> Result {
@@ -121,6 +138,8 @@ impl<K: 'static, V: 'static> JoinStore<K, V> {
         if from > to {
             return Ok(());
         }
+        // Most windows begin behind what the engine got last, and then it is not asked.
+        let is_asked = self.newest_in_engine(ctx).is_some_and(|newest| from <= newest);
         let stored_len = TIME_LEN + key.len() + TIME_LEN + SEQUENCE_LEN;
         for number in from.millis() / self.segment_ms..=to.millis() / self.segment_ms {
             set_bound(&mut self.key, number, key, from);
@@ -129,7 +148,8 @@ impl<K: 'static, V: 'static> JoinStore<K, V> {
             let range = KeyRange { from: &self.key, to: Some(&self.bound) };
             let handle = &self.entries;
             let mut failed = None;
-            ctx.bytes_store(handle.index).probe(range, &mut |stored, value| {
+            let store = ctx.bytes_store(handle.index);
+            let mut visit = |stored: &[u8], value: &[u8]| {
                 // A longer key may sort in between; its records are not this key's.
                 if stored.len() != stored_len {
                     return ControlFlow::Continue(());
@@ -145,7 +165,12 @@ impl<K: 'static, V: 'static> JoinStore<K, V> {
                     }
                 }
                 ControlFlow::Continue(())
-            })?;
+            };
+            if is_asked {
+                store.probe(range, &mut visit)?;
+            } else {
+                store.probe_unapplied(range, &mut visit)?;
+            }
             if let Some(error) = failed {
                 return Err(error);
             }
