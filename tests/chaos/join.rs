@@ -23,6 +23,7 @@ use tidemill_test_support::patience::wait_for;
 use tidemill_test_support::records::{committed, create_topic, watermarks};
 
 use crate::fleet::{Instance, Program, stop_all};
+use crate::pairs::topic;
 use crate::progress::Progress;
 use crate::serve;
 
@@ -37,10 +38,6 @@ const RATE: u32 = 1_000;
 const PAUSE: Duration = Duration::from_secs(2);
 /// Longer than anything takes that is not measured.
 const LIMIT: Duration = Duration::from_secs(900);
-
-fn topic(application: &str, name: &str) -> String {
-    format!("{application}.{name}")
-}
 
 /// The topology of an application of that id.
 ///

@@ -110,12 +110,19 @@ impl Prometheus {
         println!("{name} of {instance}: {}", if fires { "fires" } else { "resolved" });
     }
 
-    /// What an alert asks for, and what each metric in it is now.
-    pub fn about(&self, alert: &str) -> String {
+    /// The rules, as they are evaluated.
+    fn loaded_rules(&self) -> Vec<Value> {
         let answer = self.get("/api/v1/rules");
         let groups = answer["data"]["groups"].as_array().cloned().unwrap_or_default();
-        let rules = groups.iter().flat_map(|group| group["rules"].as_array().into_iter().flatten());
-        let rule = rules.into_iter().find(|rule| rule["name"] == alert).cloned();
+        groups
+            .iter()
+            .flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default())
+            .collect()
+    }
+
+    /// What an alert asks for, and what each metric in it is now.
+    pub fn about(&self, alert: &str) -> String {
+        let rule = self.loaded_rules().into_iter().find(|rule| rule["name"] == alert);
         let query = rule.as_ref().and_then(|rule| rule["query"].as_str()).unwrap_or_default();
         let is_name = |c: char| c.is_ascii_alphanumeric() || "_:".contains(c);
         let names: BTreeSet<&str> =
@@ -152,12 +159,7 @@ impl Prometheus {
 
     /// The rules that cannot be evaluated, with the error, and the number of all.
     pub fn rules(&self) -> (Vec<String>, usize) {
-        let answer = self.get("/api/v1/rules");
-        let groups = answer["data"]["groups"].as_array().cloned().unwrap_or_default();
-        let rules: Vec<Value> = groups
-            .iter()
-            .flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default())
-            .collect();
+        let rules = self.loaded_rules();
         let bad = rules.iter().filter(|rule| rule["health"] != "ok").map(Value::to_string);
         (bad.collect(), rules.len())
     }
