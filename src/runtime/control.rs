@@ -164,7 +164,13 @@ struct Given {
     copies: Option<Sender<Work>>,
 }
 
-type ThreadJoin = (String, JoinHandle<Result<(), RuntimeError>>);
+/// A thread that is waited for.
+struct Running {
+    name: String,
+    /// Its number, if it is a stream thread.
+    number: Option<usize>,
+    thread: JoinHandle<Result<(), RuntimeError>>,
+}
 
 impl<C: Cluster> Control<C> {
     /// Of an instance none of whose threads runs yet.
@@ -242,7 +248,7 @@ impl<C: Cluster> Control<C> {
     fn start_standbys(
         &self,
         plan: &Arc<Plan>,
-        threads: &mut Vec<ThreadJoin>,
+        threads: &mut Vec<Running>,
     ) -> Result<Option<Sender<Work>>, RuntimeError> {
         let Some(standbys) = self.instance.standbys(plan)? else { return Ok(None) };
         let Standbys { updater, copies } = standbys;
@@ -251,7 +257,7 @@ impl<C: Cluster> Control<C> {
             updater.run();
             Ok(())
         };
-        threads.push((name.clone(), spawn(name, run)?));
+        threads.push(Running { thread: spawn(name.clone(), run)?, name, number: None });
         Ok(Some(copies))
     }
 
@@ -269,7 +275,8 @@ impl<C: Cluster> Control<C> {
             updater.open(instance.shared().stores());
             let stop = Arc::clone(instance.stop());
             let name = "global".to_owned();
-            threads.push((name.clone(), spawn(name, move || updater.run(&stop))?));
+            let thread = spawn(name.clone(), move || updater.run(&stop))?;
+            threads.push(Running { name, number: None, thread });
         }
         let warms_up = instance.warms_up()?;
         let copies = self.start_standbys(plan, &mut threads)?;
@@ -283,11 +290,10 @@ impl<C: Cluster> Control<C> {
         if !instance.is_stopping() {
             instance.shared().set_phase(Phase::Running);
         }
-        instance.shared().client().set_threads(threads.len());
         self.watch(threads, &given)
     }
 
-    fn start_thread(&self, number: usize, given: &Given) -> Result<ThreadJoin, RuntimeError> {
+    fn start_thread(&self, number: usize, given: &Given) -> Result<Running, RuntimeError> {
         let Given { plan, globals, copies } = given;
         let worker = self.instance.worker(number, plan, globals.clone(), copies.clone())?;
         let Worker { name, thread, updater, removed, waker } = worker;
@@ -295,33 +301,33 @@ impl<C: Cluster> Control<C> {
         let wake = Box::new(move || waker.wake());
         let handle = ThreadHandle { name: name.clone(), removed, wake };
         self.links.threads.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
-        Ok((name, spawn(format!("stream-{number}"), move || thread.run())?))
+        let thread = spawn(format!("stream-{number}"), move || thread.run())?;
+        Ok(Running { name, number: Some(number), thread })
     }
 
     /// Starts a thread anew that its group refuses for good, unless that was done just now. After a
     /// pause longer than the session the group may refuse a static member for its own old self, and
     /// the client cannot recover from that.
-    fn replace_refused(
+    fn is_replaced(
         &self,
         name: &str,
         error: &RuntimeError,
         replaced: &mut HashMap<String, Instant>,
-    ) -> Option<usize> {
+    ) -> bool {
         if !matches!(error, RuntimeError::Consumer(_)) || self.instance.is_stopping() {
-            return None;
+            return false;
         }
-        let number = name.rsplit('-').next()?.parse().ok()?;
         let last = replaced.insert(name.to_owned(), Instant::now());
         if last.is_some_and(|last| last.elapsed() < REPLACED_AGAIN) {
-            return None;
+            return false;
         }
         tracing::warn!(thread = name, %error, "the thread is started anew");
         self.links.forget(name);
-        Some(number)
+        true
     }
 
     /// Waits for the threads; when one fails, the others are told to stop.
-    fn watch(&self, mut threads: Vec<ThreadJoin>, given: &Given) -> Result<(), RuntimeError> {
+    fn watch(&self, mut threads: Vec<Running>, given: &Given) -> Result<(), RuntimeError> {
         let mut result = Ok(());
         let mut looked: Option<Instant> = None;
         let mut leaving: Vec<(String, Sender<String>)> = Vec::new();
@@ -329,6 +335,8 @@ impl<C: Cluster> Control<C> {
         let mut replaced = HashMap::new();
         let mut named_slow = false;
         while !threads.is_empty() {
+            let stream_threads = threads.iter().filter(|thread| thread.number.is_some());
+            self.instance.shared().client().set_threads(stream_threads.count());
             match self.links.next_order() {
                 // Dropped: no thread comes or goes while all of them end.
                 Some(_) if self.instance.is_stopping() => {}
@@ -336,9 +344,8 @@ impl<C: Cluster> Control<C> {
                     let number = self.links.free_number(|number| self.instance.thread_name(number));
                     let started = self.start_thread(number, given)?;
                     // Whoever asked may have given up.
-                    let _ = answer.send(started.0.clone());
+                    let _ = answer.send(started.name.clone());
                     threads.push(started);
-                    self.instance.shared().client().set_threads(threads.len());
                 }
                 Some(Order::Remove(answer)) => {
                     leaving.extend(self.links.tell_last_to_end().map(|name| (name, answer)));
@@ -350,11 +357,11 @@ impl<C: Cluster> Control<C> {
                 }
                 None => {}
             }
-            let Some(at) = threads.iter().position(|(_, thread)| thread.is_finished()) else {
+            let Some(at) = threads.iter().position(|running| running.thread.is_finished()) else {
                 let told = self.instance.stop().told_at();
                 if !named_slow && told.is_some_and(|told| told.elapsed() >= SLOW) {
                     named_slow = true;
-                    let names: Vec<&str> = threads.iter().map(|(name, _)| name.as_str()).collect();
+                    let names: Vec<&str> = threads.iter().map(|running| running.name.as_str()).collect();
                     tracing::warn!(threads = names.join(" "), "these threads take long to stop");
                 }
                 if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
@@ -365,9 +372,8 @@ impl<C: Cluster> Control<C> {
                 std::thread::sleep(Duration::from_millis(20));
                 continue;
             };
-            let (name, thread) = threads.swap_remove(at);
+            let Running { name, number, thread } = threads.swap_remove(at);
             let ended = thread.join().unwrap_or(Err(RuntimeError::ThreadDied(name.clone())));
-            self.instance.shared().client().set_threads(threads.len());
             if let Some(at) = leaving.iter().position(|(leaving, _)| *leaving == name) {
                 let (name, answer) = leaving.swap_remove(at);
                 self.links.forget(&name);
@@ -377,7 +383,6 @@ impl<C: Cluster> Control<C> {
             if let Some(at) = rejoining.iter().position(|rejoining| *rejoining == name) {
                 rejoining.swap_remove(at);
                 self.links.forget(&name);
-                let number = name.rsplit('-').next().and_then(|number| number.parse().ok());
                 if let (Ok(()), Some(number)) = (&ended, number)
                     && !self.instance.is_stopping()
                 {
@@ -386,7 +391,9 @@ impl<C: Cluster> Control<C> {
                 }
             }
             if let Err(error) = ended {
-                if let Some(number) = self.replace_refused(&name, &error, &mut replaced) {
+                if let Some(number) = number
+                    && self.is_replaced(&name, &error, &mut replaced)
+                {
                     threads.push(self.start_thread(number, given)?);
                     continue;
                 }
@@ -395,6 +402,7 @@ impl<C: Cluster> Control<C> {
                 result = result.and(Err(error));
             }
         }
+        self.instance.shared().client().set_threads(0);
         result
     }
 }

@@ -203,13 +203,15 @@ fn a_rival_with_the_same_id_fences_again_and_again() {
 
 #[test]
 fn an_instance_that_comes_and_goes_keeps_the_group_from_settling() {
+    // The group learns with a member's heartbeat that it is to rebalance: once in 3 seconds by default.
+    const SETTINGS: [(&str, &str); 1] = [("heartbeat.interval.ms", "1000")];
     let market = Market::open(&KafkaCluster::shared().bootstrap(), 4);
-    let (at, prometheus, mut one) = watched(&market, &[], 6);
+    let (at, prometheus, mut one) = watched(&market, &SETTINGS, 6);
     let alert = ("TidemillRebalanceStorm".to_owned(), at.clone());
     let mut rounds = 0;
     while !prometheus.firing().contains(&alert) {
-        assert!(rounds < 60, "the alert does not fire");
-        let mut guest = market.start_ready("guest", &[]);
+        assert!(rounds < 150, "no alert: {}", prometheus.about("TidemillRebalanceStorm"));
+        let mut guest = market.start_ready("guest", &SETTINGS);
         wait_for("tasks of the guest", LIMIT, || (!guest.running_tasks().is_empty()).then_some(()));
         guest.stop();
         rounds += 1;

@@ -60,6 +60,9 @@ fn tasks_that_the_group_gave_to_nobody_are_given_out_again() {
         let _ = second.poll(Duration::from_millis(10));
         (instance.tasks().len() == 2).then_some(())
     });
+    wait_for("the thread that joined again to be counted as alive", LIMIT, || {
+        (instance.metric("tidemill_threads", "") == 1.0).then_some(())
+    });
     instance.stop();
     // Closing would wait for an answer that it is not to give.
     std::mem::forget(first);

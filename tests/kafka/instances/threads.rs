@@ -15,7 +15,8 @@ fn wait_for_threads(instance: &Counter, threads: usize) {
     wait_for(&format!("all tasks to run on {threads} threads"), LIMIT, || {
         let running = instance.running();
         let count: usize = running.values().map(Vec::len).sum();
-        (running.len() == threads && count == TASKS).then_some(())
+        let told = instance.metric("tidemill_threads");
+        (running.len() == threads && count == TASKS && told == threads as f64).then_some(())
     });
 }
 
