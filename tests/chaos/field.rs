@@ -342,8 +342,11 @@ pub fn settings(bootstrap: &str, application: Application) -> BTreeMap<String, S
         ("processing.guarantee", "exactly_once".to_owned()),
         ("session.timeout.ms", millis(SESSION)),
         ("heartbeat.interval.ms", "1000".to_owned()),
-        // Two cores carry all of this: fewer transactions leave more of them to the records.
-        ("commit.interval.ms", "250".to_owned()),
+        // Two cores carry all of this, and the brokers alone would take both: they write some sixty
+        // partitions a transaction, three times each, and answer every fetch that waits in vain. A
+        // transaction then takes seconds.
+        ("commit.interval.ms", "1000".to_owned()),
+        ("kafka.fetch.wait.max.ms", "250".to_owned()),
         ("transaction.timeout.ms", "10000".to_owned()),
         // Often, so that a start finds local state that is not quite the changelog's.
         ("state.flush.interval.ms", "2000".to_owned()),

@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
 /// How often the committed offsets are looked at.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(200);
 /// A coordinator that does not answer within this is asked again.
 const ANSWER: Duration = Duration::from_secs(2);
 
