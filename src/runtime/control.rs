@@ -361,7 +361,8 @@ impl<C: Cluster> Control<C> {
                 let told = self.instance.stop().told_at();
                 if !named_slow && told.is_some_and(|told| told.elapsed() >= SLOW) {
                     named_slow = true;
-                    let names: Vec<&str> = threads.iter().map(|running| running.name.as_str()).collect();
+                    let names: Vec<&str> =
+                        threads.iter().map(|running| running.name.as_str()).collect();
                     tracing::warn!(threads = names.join(" "), "these threads take long to stop");
                 }
                 if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {

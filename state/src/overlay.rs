@@ -4,9 +4,12 @@
 //! may overwrite a committed value at any time. That thread only lists what a commit changed, in
 //! [`Changes`]; whoever reads next folds the lists into the [`Overlay`].
 
+use std::hash::BuildHasher;
+use std::ops::Range;
 use std::sync::OnceLock;
 
-use hashbrown::HashMap;
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use tidemill_topology::store::bytes::{KeyRange, Order, Visit};
 
 use crate::backend::Backend;
@@ -37,6 +40,17 @@ struct Change {
     key_len: u32,
     /// [`DELETED`] for none.
     value_len: u32,
+}
+
+impl Change {
+    fn value_len(self) -> Option<usize> {
+        (self.value_len != DELETED).then_some(self.value_len as usize)
+    }
+
+    /// Of key and value together.
+    fn len(self) -> usize {
+        self.key_len as usize + self.value_len().unwrap_or_default()
+    }
 }
 
 /// The length of a value that there is none of; real ones are shorter, as Kafka's records are.
@@ -89,16 +103,49 @@ impl Changes {
 }
 
 /// See the [module](self).
+///
+/// Readers pay for what a busy task commits before they find anything: keys and values lie one
+/// behind the other in one buffer, so that taking a change over allocates nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
-    /// The committed value, or that there is none any more.
-    entries: HashMap<Box<[u8]>, Option<Box<[u8]>>>,
-    /// The keys in order: made by the first scan after a change.
-    sorted: OnceLock<Vec<Box<[u8]>>>,
+    /// Where in `bytes` the committed value of a key is.
+    index: HashTable<Place>,
+    hasher: DefaultHashBuilder,
+    bytes: Vec<u8>,
+    /// How much of `bytes` nothing points to any more.
+    waste: usize,
+    /// The places in the order of their keys: made by the first scan after a change.
+    sorted: OnceLock<Vec<Place>>,
     /// Ranges of the backend that are deleted.
     masks: Vec<Mask>,
     growth: i64,
 }
+
+/// A key, and behind it its value, in the bytes of an overlay.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: usize,
+    /// How long they are.
+    change: Change,
+}
+
+impl Place {
+    fn key(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.at..self.at + self.change.key_len as usize]
+    }
+
+    fn value_range(self) -> Option<Range<usize>> {
+        let from = self.at + self.change.key_len as usize;
+        self.change.value_len().map(|len| from..from + len)
+    }
+
+    fn value(self, bytes: &[u8]) -> Option<&[u8]> {
+        self.value_range().map(|range| &bytes[range])
+    }
+}
+
+/// Waste below this is left where it is.
+const WASTE_MIN: usize = 64 << 10;
 
 impl Overlay {
     /// Takes the changes of a commit over.
@@ -109,27 +156,59 @@ impl Overlay {
         }
         self.growth = changes.growth;
         self.sorted.take();
-        let mut rest = &changes.bytes[..];
+        let mut at = 0;
         for change in &changes.changes {
-            let (key, behind) = rest.split_at(change.key_len as usize);
-            let is_deleted = change.value_len == DELETED;
-            let value_len = if is_deleted { 0 } else { change.value_len as usize };
-            let (value, behind) = behind.split_at(value_len);
-            rest = behind;
-            self.put(key, (!is_deleted).then_some(value));
+            let behind = at + change.len();
+            self.put(*change, &changes.bytes[at..behind]);
+            at = behind;
+        }
+        if self.waste > WASTE_MIN && self.waste > self.bytes.len() / 2 {
+            self.compact();
         }
     }
 
-    fn put(&mut self, key: &[u8], value: Option<&[u8]>) {
-        match (self.entries.get_mut(key), value) {
-            (Some(Some(entry)), Some(value)) if entry.len() == value.len() => {
-                entry.copy_from_slice(value);
+    /// Takes one change over, which are these bytes.
+    fn put(&mut self, change: Change, new: &[u8]) {
+        let Self { index, hasher, bytes, waste, .. } = self;
+        let key = &new[..change.key_len as usize];
+        let found = index.entry(
+            hasher.hash_one(key),
+            |place| place.key(bytes) == key,
+            |place| hasher.hash_one(place.key(bytes)),
+        );
+        let place = Place { at: bytes.len(), change };
+        match found {
+            Entry::Occupied(found) => {
+                let old = found.into_mut();
+                if old.change.value_len == change.value_len {
+                    bytes[old.at..old.at + new.len()].copy_from_slice(new);
+                    return;
+                }
+                *waste += old.change.len();
+                *old = place;
             }
-            (Some(entry), value) => *entry = value.map(Box::from),
-            (None, value) => {
-                self.entries.insert(key.into(), value.map(Box::from));
+            Entry::Vacant(vacant) => {
+                vacant.insert(place);
             }
         }
+        bytes.extend_from_slice(new);
+    }
+
+    /// Drops what nothing points to.
+    fn compact(&mut self) {
+        let old = std::mem::take(&mut self.bytes);
+        self.bytes.reserve(old.len() - self.waste);
+        self.waste = 0;
+        for place in &mut self.index {
+            let at = self.bytes.len();
+            self.bytes.extend_from_slice(&old[place.at..place.at + place.change.len()]);
+            place.at = at;
+        }
+    }
+
+    fn find(&self, key: &[u8]) -> Option<Place> {
+        let hash = self.hasher.hash_one(key);
+        self.index.find(hash, |place| place.key(&self.bytes) == key).copied()
     }
 
     /// The backend has everything.
@@ -148,7 +227,7 @@ impl Overlay {
         key: &[u8],
         value: &mut Vec<u8>,
     ) -> Result<bool> {
-        match self.entries.get(key) {
+        match self.find(key).map(|place| place.value(&self.bytes)) {
             Some(Some(found)) => {
                 value.clear();
                 value.extend_from_slice(found);
@@ -169,19 +248,86 @@ impl Overlay {
         visit: &mut Visit<'_>,
     ) -> Result {
         let sorted = self.sorted.get_or_init(|| {
-            let mut keys: Vec<Box<[u8]>> = self.entries.keys().cloned().collect();
-            keys.sort_unstable();
-            keys
+            let mut places: Vec<Place> = self.index.iter().copied().collect();
+            places.sort_unstable_by_key(|place| place.key(&self.bytes));
+            places
         });
-        let place = |bound: &[u8]| sorted.partition_point(|key| **key < *bound);
-        let (from, to) = (place(range.from), range.to.map_or(sorted.len(), place));
-        let keys = sorted.get(from..to).unwrap_or_default().iter();
-        let dirty = keys.map(|key| (&**key, self.entries.get(key).and_then(Option::as_deref)));
+        let below = |bound: &[u8]| sorted.partition_point(|place| place.key(&self.bytes) < bound);
+        let (from, to) = (below(range.from), range.to.map_or(sorted.len(), below));
+        let places = sorted.get(from..to).unwrap_or_default().iter();
+        let dirty = places.map(|place| (place.key(&self.bytes), place.value(&self.bytes)));
         merge(dirty, |key| self.hides(key), order, visit, |visit| backend.scan(range, order, visit))
     }
 
     /// About how many keys there are.
     pub(crate) fn approximate_entries(&self, backend: &impl Backend) -> u64 {
         backend.approximate_entries().saturating_add_signed(self.growth)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::ops::ControlFlow;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::memory::SharedMemory;
+
+    type Write = (u8, Option<Vec<u8>>);
+
+    fn writes() -> impl Strategy<Value = Vec<Write>> {
+        let value = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..4));
+        proptest::collection::vec((0_u8..40, value), 0..60)
+    }
+
+    proptest! {
+        /// The changes of commits, and after which of them the waste goes.
+        #[test]
+        fn it_is_what_a_map_is(commits in proptest::collection::vec((writes(), any::<bool>()), 0..8)) {
+            let (mut overlay, mut map) = (Overlay::default(), BTreeMap::new());
+            let backend = SharedMemory::of_a_map();
+            for (writes, compacts) in commits {
+                let mut changes = Changes::default();
+                for (key, value) in writes {
+                    changes.put(&[key], value.as_deref());
+                    map.insert(vec![key], value);
+                }
+                overlay.fold(&changes);
+                if compacts {
+                    overlay.compact();
+                }
+                let used: usize = overlay.index.iter().map(|place| place.change.len()).sum();
+                prop_assert_eq!(used + overlay.waste, overlay.bytes.len());
+                prop_assert!(!compacts || overlay.waste == 0);
+                for key in 0..40 {
+                    let (key, mut value) = (vec![key], Vec::new());
+                    let found = overlay.get(&backend, &key, &mut value).expect("memory");
+                    let expected = map.get(&key).cloned().flatten();
+                    prop_assert_eq!(found.then_some(value), expected);
+                }
+                let mut seen = Vec::new();
+                overlay
+                    .scan(&backend, KeyRange::ALL, Order::Forward, &mut |key, value| {
+                        seen.push((key.to_vec(), value.to_vec()));
+                        ControlFlow::Continue(())
+                    })
+                    .expect("memory");
+                let expected = map.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?)));
+                prop_assert_eq!(seen, expected.collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn values_that_change_their_length_do_not_pile_up() {
+        let mut overlay = Overlay::default();
+        for n in 0..100_000_usize {
+            let mut changes = Changes::default();
+            changes.put(b"key", Some(&vec![0; n % 100]));
+            overlay.fold(&changes);
+        }
+        assert!(overlay.bytes.len() <= 2 * WASTE_MIN, "{}", overlay.bytes.len());
     }
 }

@@ -15,7 +15,7 @@ use tidemill_test_support::{KafkaCluster, unique};
 
 use super::words::LIMIT;
 
-const RECORDS: u64 = 600_000;
+const RECORDS: u64 = 2_000_000;
 const KEYS: u64 = 100_000;
 const LOOKUPS_PER_SECOND: u64 = 20_000;
 const ROUNDS: usize = 3;
