@@ -33,7 +33,7 @@ soak: ## Twenty minutes at a steady rate; writes docs/soak.md (SOAK_SECONDS, SOA
 	@$(WITH_ENV) cargo test --release --workspace --test chaos -- soak \
 	  --seconds "$${SOAK_SECONDS:-1200}" --rate "$${SOAK_RATE:-300}"
 
-join: ## Let a cold instance join two that have 2 GiB of state, under load (JOIN_MIB)
+join: ## Let a cold instance join two that have 2 GiB of state, restart all, under load (JOIN_MIB)
 	@scripts/setup.sh test
 	@$(WITH_ENV) cargo test --release --workspace --test chaos -- join --mib "$${JOIN_MIB:-2048}"
 

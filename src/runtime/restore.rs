@@ -33,6 +33,7 @@ use tidemill_topology::store::StoreIndex;
 use tidemill_topology::store::spec::ChangelogEntry;
 use tidemill_topology::time::Timestamp;
 
+use self::copies::Source;
 use super::error::RuntimeError;
 use super::observe::Shared;
 use super::opening::{OpenStores, Opening};
@@ -251,10 +252,10 @@ impl<C: Cluster> StateUpdater<C> {
             let idle = self.jobs.is_empty() && wanted.is_empty();
             match self.work.recv_timeout(if idle { patience } else { Duration::ZERO }) {
                 Ok(Work::Restore { task, stores }) => {
-                    let stores = stores.or_else(|| self.take_copy(task));
+                    let stores = stores.map_or_else(|| self.ask_for_copy(task), Source::Given);
                     wanted.push((task, stores));
                     if wanted.len() == OPENED_AT_ONCE {
-                        self.begin(std::mem::take(&mut wanted));
+                        self.begin_from(std::mem::take(&mut wanted));
                     }
                 }
                 Ok(Work::Cancel(task)) => {
@@ -271,8 +272,15 @@ impl<C: Cluster> StateUpdater<C> {
                 Err(RecvTimeoutError::Disconnected) => break false,
             }
         };
-        self.begin(wanted);
+        self.begin_from(wanted);
         is_connected
+    }
+
+    /// Begins with the stores that it is given, or that the copies were, each when it comes.
+    fn begin_from(&mut self, wanted: Vec<(TaskId, Source)>) {
+        let opened = wanted.into_iter().map(|(task, source)| (task, self.stores_of(task, source)));
+        let opened = opened.collect();
+        self.begin(opened);
     }
 
     fn answer(&self, done: Done) {

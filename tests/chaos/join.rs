@@ -1,5 +1,7 @@
 //! A cold instance joins two others that run under load and have gigabytes of state. It copies
 //! first and joins when its copies are warm, so no task stands still for longer than a hand-over.
+//! Then all three are restarted in turn, as for an upgrade: each keeps its tasks by its name, and
+//! they stand still for as long as it takes to stop and to start.
 //!
 //! ```text
 //! values -> last value by key (the ballast) -> its length -> lengths
@@ -25,6 +27,7 @@ use tidemill_test_support::records::{committed, create_topic, watermarks};
 use crate::fleet::{Instance, Program, stop_all};
 use crate::pairs::topic;
 use crate::progress::Progress;
+use crate::script::restart_in_turn;
 use crate::serve;
 
 const APPLICATION: &str = "ballast";
@@ -69,8 +72,7 @@ pub fn run(mib: u64) -> ExitCode {
         let settings = settings(&bootstrap);
         Instance::new(name.to_owned(), Program::Ballast, settings, folder.path())
     });
-    let [one, two, three] = &mut instances;
-    for instance in [&mut *one, &mut *two] {
+    for instance in &mut instances[..2] {
         instance.start();
         instance.wait_ready();
     }
@@ -86,7 +88,7 @@ pub fn run(mib: u64) -> ExitCode {
         done.iter().zip(&ends).all(is_done).then_some(())
     });
     let half = PARTITIONS as usize / 2;
-    for instance in [&*one, &*two] {
+    for instance in &instances[..2] {
         wait_for("the copies to be warm", LIMIT, || {
             instance.last_line(serve::HOLDS).contains(&holds(half, half)).then_some(())
         });
@@ -95,11 +97,12 @@ pub fn run(mib: u64) -> ExitCode {
 
     let is_over = AtomicBool::new(false);
     let progress = Progress::of(&bootstrap, APPLICATION, std::slice::from_ref(&values), PARTITIONS);
-    let (started, shared, ended) = thread::scope(|scope| {
+    let (stall, taken_over, restarts) = thread::scope(|scope| {
         scope.spawn(|| source.run(keys, || is_over.load(Ordering::Relaxed)));
         scope.spawn(|| progress.watch(|| is_over.load(Ordering::Relaxed)));
         thread::sleep(Duration::from_secs(5));
         let started = Instant::now();
+        let three = &mut instances[2];
         three.start();
         let third = PARTITIONS as usize / 3;
         wait_for("the third instance to have its share", LIMIT, || {
@@ -107,33 +110,38 @@ pub fn run(mib: u64) -> ExitCode {
             line.contains(&format!("tasks={third} ")).then_some(())
         });
         let shared = started.elapsed();
+        let taken_over = three.log_lines("its copy is taken over");
         thread::sleep(Duration::from_secs(10));
-        let ended = Instant::now();
-        is_over.store(true, Ordering::Relaxed);
-        (started, shared, ended)
-    });
-    let stall = progress.longest_stall(started, ended).expect("partitions");
-    let taken_over = three.log_lines("its copy is taken over");
-    let state_mib = size_of_folder(folder.path()) >> 20;
-    println!("the third instance had its share after {:.1} s", shared.as_secs_f64());
-    println!("state of the three instances on disk: {state_mib} MiB");
-    println!("copies that it had taken over: {taken_over} of {}", PARTITIONS / 3);
-    println!(
-        "longest stall of a partition: {:.2} s ({}-{})",
-        stall.time.as_secs_f64(),
-        stall.place.0,
-        stall.place.1
-    );
-    if stall.time > PAUSE {
-        let task = format!("0_{}", stall.place.1);
-        for instance in &instances {
-            println!("{} about task {task}:", instance.name());
-            println!("{}", instance.last_words());
+        let stall = progress.longest_stall(started, Instant::now()).expect("partitions");
+        println!("the third instance had its share after {:.1} s", shared.as_secs_f64());
+        println!("copies that it had taken over: {taken_over} of {}", PARTITIONS / 3);
+        println!(
+            "longest stall of a partition: {:.2} s ({}-{})",
+            stall.time.as_secs_f64(),
+            stall.place.0,
+            stall.place.1
+        );
+        if stall.time > PAUSE {
+            for instance in &instances {
+                println!("{}:\n{}", instance.name(), instance.last_words());
+            }
         }
-    }
+        let restarts = restart_in_turn(&mut instances, |_| &progress);
+        is_over.store(true, Ordering::Relaxed);
+        (stall, taken_over, restarts)
+    });
+    let state_mib = size_of_folder(folder.path()) >> 20;
+    println!("state of the three instances on disk: {state_mib} MiB");
     stop_all(&mut instances);
-    let holds = stall.time <= PAUSE && taken_over >= PARTITIONS as usize / 3;
-    println!("{}", if holds { "2 passed, 0 failed" } else { "FELL SHORT" });
+    let joined = stall.time <= PAUSE && taken_over >= PARTITIONS as usize / 3;
+    let restarts = restarts.iter().filter_map(|restart| restart.stall.as_ref());
+    let paused = restarts.map(|stall| stall.time).max().expect("three restarts");
+    println!(
+        "longest pause of a partition while all were restarted: {:.2} s",
+        paused.as_secs_f64()
+    );
+    let holds = joined && paused <= PAUSE;
+    println!("{}", if holds { "3 passed, 0 failed" } else { "FELL SHORT" });
     if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -9,8 +9,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
-/// How often the committed offsets are looked at.
-const LOOK: Duration = Duration::from_millis(200);
+/// How often the committed offsets are looked at. Much less often, and the client may sleep for a
+/// second before it sends the question.
+const LOOK: Duration = Duration::from_millis(50);
 /// A coordinator that does not answer within this is asked again.
 const ANSWER: Duration = Duration::from_secs(2);
 

@@ -51,7 +51,7 @@ pub fn run(seed: u64, length: Duration) -> ExitCode {
         }
         let load = scope.spawn(|| load.run(|| is_sent.load(Ordering::Relaxed)));
         thread::sleep(CALM);
-        report.restarts = restart_in_turn(&mut field.instances, &watched);
+        report.restarts = restart_in_turn(&mut field.instances, |at| &watched[at / INSTANCES]);
         let from = Instant::now();
         let done = disturb(&plan, length, &mut field.instances, &mut field.cluster);
         thread::sleep(CALM);
@@ -105,8 +105,12 @@ impl Drop for SetAtEnd<'_> {
     }
 }
 
-/// A rolling restart: each instance is told to stop, and started again at once.
-fn restart_in_turn(instances: &mut [Instance], watched: &[Progress]) -> Vec<Restart> {
+/// A rolling restart: each instance is told to stop, and started again at once. The commits of its
+/// application are those that `progress` gives for its number.
+pub fn restart_in_turn<'p>(
+    instances: &mut [Instance],
+    progress: impl Fn(usize) -> &'p Progress,
+) -> Vec<Restart> {
     let mut restarts = Vec::new();
     for (at, instance) in instances.iter_mut().enumerate() {
         let from = Instant::now();
@@ -115,7 +119,7 @@ fn restart_in_turn(instances: &mut [Instance], watched: &[Progress]) -> Vec<Rest
         instance.wait_ready();
         let ready = from.elapsed();
         thread::sleep(BETWEEN);
-        let stall = watched[at / INSTANCES].longest_stall(from, Instant::now());
+        let stall = progress(at).longest_stall(from, Instant::now());
         let restart = Restart { instance: instance.name().to_owned(), stopping, ready, stall };
         print!("{restart}");
         restarts.push(restart);

@@ -1,7 +1,7 @@
 //! What an updater does that keeps copies of other instances' tasks, and how another takes one over.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 
 use tidemill_topology::graph::TaskId;
 
@@ -11,6 +11,16 @@ use crate::runtime::membership::StandbyCopy;
 use crate::runtime::opening::OpenStores;
 use crate::runtime::query::readable::ReadableCopy;
 
+/// Where the stores of a task come from that is to be restored.
+pub(super) enum Source {
+    /// Whoever asked has them open.
+    Given(OpenStores),
+    /// The copy that this instance keeps of it, if any; it answers here.
+    Copy(Receiver<Option<OpenStores>>),
+    /// They are opened.
+    Disk,
+}
+
 impl Job {
     /// Records of its changelogs that are yet to be read.
     pub(super) fn lag(&self) -> i64 {
@@ -19,15 +29,29 @@ impl Job {
 }
 
 impl<C: Cluster> StateUpdater<C> {
-    /// The copy that this instance keeps of a task: open, and a few records behind at most.
-    pub(super) fn take_copy(&self, task: TaskId) -> Option<OpenStores> {
+    /// Asks for the copy that this instance keeps of a task. Copies are handed over between two
+    /// batches that are read for others: who wants several asks for all of them first.
+    pub(super) fn ask_for_copy(&self, task: TaskId) -> Source {
         let (answer, answered) = channel();
-        self.take_from.as_ref()?.send(Work::TakeCopy { task, answer }).ok()?;
-        let copy = self.clock.receive(&answered).ok().flatten();
-        if copy.is_some() {
-            tracing::info!(%task, "its copy is taken over");
+        let asked =
+            self.take_from.as_ref().map(|copies| copies.send(Work::TakeCopy { task, answer }));
+        if asked.is_some_and(|sent| sent.is_ok()) { Source::Copy(answered) } else { Source::Disk }
+    }
+
+    /// The open stores that a task begins with, if there are any: a copy is a few records behind at
+    /// most.
+    pub(super) fn stores_of(&self, task: TaskId, source: Source) -> Option<OpenStores> {
+        match source {
+            Source::Given(stores) => Some(stores),
+            Source::Disk => None,
+            Source::Copy(answered) => {
+                let copy = self.clock.receive(&answered).ok().flatten();
+                if copy.is_some() {
+                    tracing::info!(%task, "its copy is taken over");
+                }
+                copy
+            }
         }
-        copy
     }
 
     /// Begins to keep copies of tasks.

@@ -23,6 +23,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const SETTLED: Duration = Duration::from_secs(10);
 /// How often an instance that warms up looks whether it is done.
 const WARM_LOOK: Duration = Duration::from_millis(100);
+/// How long warm copies may come no closer until it joins.
+const NO_GAIN: Duration = Duration::from_secs(1);
 /// How often it says how far it is.
 const WARM_REPORT: Duration = Duration::from_secs(10);
 /// How long a turn waits for somebody to take a copy while it keeps none.
@@ -55,8 +57,9 @@ pub struct StandbySettings {
     pub is_joining: Arc<AtomicBool>,
 }
 
-/// Waits until this instance has warm copies of all tasks that others run; at once where nobody
-/// else runs any. The threads of the others' tasks run on meanwhile.
+/// Waits until this instance has warm copies of all tasks that others run, and for as long as they
+/// still come closer; at once where nobody else runs any. The threads of the others' tasks run on
+/// meanwhile, and what a copy lags behind is time for which its task stands still later.
 pub fn wait_until_warm(
     plan: &Plan,
     shared: &Shared,
@@ -66,6 +69,7 @@ pub fn wait_until_warm(
 ) {
     let tasks = tasks_with_state(plan);
     let mut reported: Option<Instant> = None;
+    let mut gain: Option<Gain> = None;
     while !stop.is_told() {
         let members = shared.members.members(clock.now());
         let copies = shared.standbys();
@@ -75,10 +79,14 @@ pub fn wait_until_warm(
         let elsewhere: Vec<TaskId> =
             tasks.iter().copied().filter(|task| is_elsewhere(*task, &members)).collect();
         let warm = elsewhere.iter().filter(|task| is_warm(task)).count();
+        let lag: i64 = copies.values().map(|copy| copy.lag).sum();
         let knows_others = shared.members.is_complete();
         if knows_others && warm == elsewhere.len() {
-            tracing::info!(copies = warm, "warm; joins the group");
-            return;
+            let now = clock.now();
+            if gain.get_or_insert(Gain { lag, at: now }).is_over(lag, now) {
+                tracing::info!(copies = warm, lag, "warm; joins the group");
+                return;
+            }
         }
         shared.set_phase(Phase::Starting(match knows_others {
             true => format!("{warm} of {} copies are warm", elsewhere.len()),
@@ -86,10 +94,26 @@ pub fn wait_until_warm(
         }));
         if reported.is_none_or(|reported| clock.elapsed(reported) >= WARM_REPORT) {
             reported = Some(clock.now());
-            let lag: i64 = copies.values().map(|copy| copy.lag).sum();
             tracing::info!(warm, of = elsewhere.len(), lag, "warms up before it joins");
         }
         clock.sleep(WARM_LOOK);
+    }
+}
+
+/// How far behind copies were when they had last come clearly closer.
+struct Gain {
+    lag: i64,
+    at: Instant,
+}
+
+impl Gain {
+    /// Notes a lag; whether waiting longer gains nothing.
+    fn is_over(&mut self, lag: i64, now: Instant) -> bool {
+        // By a tenth: what comes in meanwhile makes the lag go up and down.
+        if lag < self.lag - self.lag / 10 {
+            *self = Self { lag, at: now };
+        }
+        lag == 0 || now.saturating_duration_since(self.at) >= NO_GAIN
     }
 }
 
@@ -205,5 +229,22 @@ impl<C: Cluster> StandbyUpdater<C> {
             }
         }
         self.updater.begin_copies(wanted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_is_worth_it_while_copies_come_closer() {
+        let begin = Instant::now();
+        let after = |millis| begin + Duration::from_millis(millis);
+        let mut gain = Gain { lag: 9_000, at: begin };
+        assert!(!gain.is_over(9_000, after(500)));
+        assert!(!gain.is_over(5_000, after(900)), "it came closer");
+        assert!(!gain.is_over(4_600, after(1_800)), "not by a tenth, but not for long");
+        assert!(gain.is_over(4_600, after(1_900)), "a second without a gain");
+        assert!(Gain { lag: 10, at: begin }.is_over(0, begin), "nothing is left to gain");
     }
 }
