@@ -305,10 +305,10 @@ impl<C: Cluster> Control<C> {
         Ok(Running { name, number: Some(number), thread })
     }
 
-    /// Starts a thread anew that its group refuses for good, unless that was done just now. After a
-    /// pause longer than the session the group may refuse a static member for its own old self, and
-    /// the client cannot recover from that.
-    fn is_replaced(
+    /// Forgets a thread that its group refuses for good, unless it was replaced just now; whether it
+    /// is to be started anew. After a pause longer than the session the group may refuse a static
+    /// member for its own old self, and the client cannot recover from that.
+    fn forget_refused(
         &self,
         name: &str,
         error: &RuntimeError,
@@ -393,7 +393,7 @@ impl<C: Cluster> Control<C> {
             }
             if let Err(error) = ended {
                 if let Some(number) = number
-                    && self.is_replaced(&name, &error, &mut replaced)
+                    && self.forget_refused(&name, &error, &mut replaced)
                 {
                     threads.push(self.start_thread(number, given)?);
                     continue;
