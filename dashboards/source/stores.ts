@@ -47,13 +47,16 @@ export const stores: Page = {
           ],
         },
         {
-          title: 'Write sets and their bound',
-          description: 'Writes that RocksDB does not have yet. Near the bound RocksDB does not keep up, or its disk is full.',
+          title: 'Write sets',
+          description: 'Writes that RocksDB does not have yet.',
           unit: 'bytes',
-          queries: [
-            { expr: of('write_set_bytes'), legend: '{{instance}}' },
-            { expr: of('write_set_limit_bytes'), legend: '{{instance}} bound' },
-          ],
+          queries: [{ expr: of('write_set_bytes'), legend: '{{instance}}' }],
+        },
+        {
+          title: 'Writes refused by RocksDB',
+          description: 'Committed writes that RocksDB does not take, as when its disk is full, as a part of what may wait. At 100% the task reads no more until RocksDB takes them.',
+          unit: 'percentunit',
+          queries: [{ expr: of('task_refused_writes_ratio'), legend: '{{instance}} {{task}}' }],
         },
         {
           title: 'Cached bytes, by store',

@@ -20,7 +20,6 @@ pub struct ClientMetrics {
     errors: CounterFamily,
     dead_letters: CounterFamily,
     write_set_memory: Gauge,
-    write_set_limit: Gauge,
     disk_size: Gauge,
     disk_free: Gauge,
     rebuilds: CounterFamily,
@@ -94,11 +93,6 @@ impl ClientMetrics {
                 "Writes not yet applied to RocksDB, all tasks together.",
                 "",
             )?,
-            write_set_limit: gauge(
-                "write_set_limit_bytes",
-                "What tidemill_write_set_bytes stays below while RocksDB takes writes.",
-                "",
-            )?,
             disk_size: gauge(
                 "state_disk_size_bytes",
                 "Size of the file system that holds the state directory.",
@@ -153,11 +147,6 @@ impl ClientMetrics {
     /// Bytes of all write sets together.
     pub fn set_write_set_bytes(&self, bytes: u64) {
         self.write_set_memory.set(clamp(bytes));
-    }
-
-    /// What all write sets together may take, in bytes.
-    pub fn set_write_set_limit(&self, bytes: u64) {
-        self.write_set_limit.set(clamp(bytes));
     }
 
     /// The file system of the state directory: its size, and what is free of it, in bytes.

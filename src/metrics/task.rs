@@ -17,6 +17,7 @@ pub(super) struct TaskFamilies {
     busy: Family<CounterVec>,
     dropped: CounterFamily,
     write_set: GaugeFamily,
+    refused: Family<GaugeVec>,
     stream_time: GaugeFamily,
     lag: GaugeFamily,
     lag_seconds: Family<GaugeVec>,
@@ -62,6 +63,12 @@ impl TaskFamilies {
             "Writes of a task not yet applied to RocksDB.",
             "cache-size-bytes-total",
         ))?;
+        let refused = registrar.float_gauges(by_task(
+            "task_refused_writes_ratio",
+            "Committed writes of a task that RocksDB refuses, as a part of what may wait; 0 while it \
+             takes them. At 1 the task reads no more.",
+            "",
+        ))?;
         let stream_time = registrar.gauges(by_task(
             "task_stream_time_seconds",
             "Highest timestamp a task has seen, in Unix time.",
@@ -74,6 +81,7 @@ impl TaskFamilies {
             busy,
             dropped,
             write_set,
+            refused,
             stream_time,
             lag: registrar.gauges(by_partition(
                 "partition_lag_records",
@@ -111,6 +119,7 @@ impl TaskFamilies {
             processed: self.processed.series(&[task]),
             busy: self.busy.series(&[task]),
             write_set: self.write_set.series(&[task]),
+            refused: self.refused.series(&[task]),
             stream_time: self.stream_time.series(&[task]),
             dropped: self.dropped.clone(),
             drops: Mutex::default(),
@@ -130,6 +139,7 @@ pub struct TaskMetrics {
     processed: Counter,
     busy: FloatCounter,
     write_set: Gauge,
+    refused: FloatGauge,
     stream_time: Gauge,
     dropped: CounterFamily,
     /// Series by reason, made when the reason first occurs.
@@ -164,6 +174,11 @@ impl TaskMetrics {
     /// Bytes of writes not yet applied.
     pub fn set_write_set_bytes(&self, bytes: u64) {
         self.write_set.set(clamp(bytes));
+    }
+
+    /// What the store engine refuses, as a part of what may wait for it.
+    pub fn set_refused_ratio(&self, ratio: f64) {
+        self.refused.set(ratio);
     }
 
     /// Stream time, in milliseconds since 1970.

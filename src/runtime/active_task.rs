@@ -459,10 +459,17 @@ impl<M: Message> ActiveTask<M> {
         self.stores.as_ref().map_or(0, |stores| stores.dirty_bytes())
     }
 
+    /// Whether its stores' engines refuse so much of what is committed that no more may wait.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.stores.as_ref().is_some_and(|stores| stores.refused_ratio() >= 1.0)
+    }
+
     /// Commit step 6, if it is due: what is committed moves on to the stores' engines.
     ///
     /// A failure is logged and counted, no more: the write set is the state, and stays; the engine
-    /// is tried again after the next commit. Says whether anything moved.
+    /// is tried again a second later, and the task reads on until it [`is_full`](Self::is_full).
+    /// Says whether anything moved.
     pub fn apply_if_due(&mut self, now_ms: i64, shared: &Shared) -> bool {
         let Some(stores) = &mut self.stores else { return false };
         match stores.apply_if_due(now_ms) {

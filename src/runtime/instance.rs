@@ -258,10 +258,6 @@ impl<C: Cluster> Instance<C> {
     pub fn publish_state(&self) {
         let memory = &self.opening.memory;
         self.shared.metrics.engine().publish(&memory.engine_statistics(), &memory.engine_counts());
-        let threads = self.config.runtime.threads as u64;
-        let uncommitted = self.config.runtime.write_set_max_bytes.saturating_mul(threads);
-        let limit = uncommitted.saturating_add(memory.unapplied_bytes() as u64);
-        self.shared.client().set_write_set_limit(limit);
         // What cannot be asked is not shown; writing there will say why.
         if let Ok(disk) = rustix::fs::statvfs(&self.config.state.dir) {
             let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);

@@ -171,6 +171,8 @@ pub struct StateUpdater<C: Cluster> {
     jobs: Vec<Job>,
     /// Tasks whose directory another thread still holds, or whose cluster calls failed.
     waiting: VecDeque<(TaskId, Option<OpenStores>, Instant)>,
+    /// When the log last said why a task cannot be opened.
+    told: HashMap<TaskId, Instant>,
 }
 
 impl<C: Cluster> StateUpdater<C> {
@@ -206,6 +208,7 @@ impl<C: Cluster> StateUpdater<C> {
             take_from,
             jobs: Vec::new(),
             waiting: VecDeque::new(),
+            told: HashMap::new(),
         }
     }
 
@@ -334,6 +337,7 @@ impl<C: Cluster> StateUpdater<C> {
         for (task, mut stores) in opened {
             match self.logs(task, &mut stores.stores, &ends, &mut starts) {
                 Ok((open, reached)) => {
+                    self.told.remove(&task);
                     let started = self.clock.now();
                     let job = Job { task, stores, open, reached, restored: 0, started };
                     if !self.keeps_copies {
@@ -367,8 +371,13 @@ impl<C: Cluster> StateUpdater<C> {
 
     fn not_begun(&mut self, task: TaskId, stores: Option<OpenStores>, error: RuntimeError) {
         if is_passing(&error) {
-            tracing::info!(%task, %error, "cannot restore yet");
-            self.waiting.push_back((task, stores, self.clock.now()));
+            let now = self.clock.now();
+            let told = self.told.get(&task);
+            if told.is_none_or(|told| now.saturating_duration_since(*told) >= STALL) {
+                tracing::info!(%task, %error, "cannot restore yet; trying on");
+                self.told.insert(task, now);
+            }
+            self.waiting.push_back((task, stores, now));
         } else {
             self.answer(Done::Failed { task, error });
         }
@@ -525,7 +534,11 @@ impl<C: Cluster> StateUpdater<C> {
                             listener.progressed(log.seen(job.task), count);
                         }
                     }
-                    Err(error) => failed.push((job.task, error)),
+                    Err(error) => {
+                        // The job ends with the first of its stores that fails.
+                        failed.push((job.task, error));
+                        break;
+                    }
                 }
                 if log.position < log.target && self.clock.elapsed(log.moved) > STALL {
                     log.moved = self.clock.now();

@@ -49,6 +49,7 @@ use crate::config::ProcessingGuarantee;
 use crate::kafka::{Cluster, Consumer, Event, GroupMetadata, Producer, ProducerSettings, Received};
 use crate::metrics::{LocalThread, ThreadMetrics};
 use crate::status::TaskState;
+use commit::apply_if_due;
 use meters::Meters;
 use purge::Purges;
 use stalls::StallWatch;
@@ -417,6 +418,13 @@ impl<C: Cluster> StreamThread<C> {
             else {
                 continue;
             };
+            if task.is_full() {
+                // More would only pile up. Records wait, and soon their inputs are not fetched.
+                apply_if_due(task, self.clock.wall(), &self.shared, &self.clock, &self.metrics);
+                if task.is_full() {
+                    continue;
+                }
+            }
             if transactional && !self.in_transaction {
                 self.collector.producer().begin()?;
                 self.in_transaction = true;
@@ -474,9 +482,7 @@ impl<C: Cluster> StreamThread<C> {
     fn balance_fetching(&mut self) {
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
         for id in &self.busy {
-            let running = |task: &&mut ActiveTask<_>| {
-                task.state == TaskState::Running && task.inputs.len() > 1
-            };
+            let running = |task: &&mut ActiveTask<_>| task.state == TaskState::Running;
             let Some(task) = self.tasks.get_mut(id).filter(running) else { continue };
             for at in 0..task.inputs.len() {
                 let waiting = task.buffered_of(at);
@@ -507,7 +513,7 @@ impl<C: Cluster> StreamThread<C> {
         self.last_punctuated = now;
         let (started, called) = (self.clock.now(), self.local.punctuations);
         for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
-            if !task.task.has_wall_clock_punctuation_due(now) {
+            if task.is_full() || !task.task.has_wall_clock_punctuation_due(now) {
                 continue;
             }
             if self.config.guarantee == ProcessingGuarantee::ExactlyOnce && !self.in_transaction {

@@ -11,6 +11,9 @@ use crate::error::{Result, StateError};
 use crate::layout::layout_text;
 use crate::rocksdb::{Database, Engine, Wanted};
 
+/// What opening a database takes besides its log's contents, with a margin, in bytes.
+const ROOM_TO_OPEN: u64 = 2 << 20;
+
 pub(crate) struct TaskDisk {
     task: String,
     path: PathBuf,
@@ -56,6 +59,26 @@ impl TaskDisk {
     /// Whether the database has to be opened again before it is written.
     pub(crate) fn has_failed(&self) -> bool {
         self.has_failed
+    }
+
+    /// Fails while there is no room to open the database again: that turns its log into tables, and
+    /// a database that could not be opened could not be read either.
+    pub(crate) fn look_for_room(&self) -> Result {
+        // What cannot be asked is no reason to wait; the attempt will tell.
+        let Ok(disk) = rustix::fs::statvfs(&self.path) else { return Ok(()) };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let files = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let logs = files.filter(|file| file.path().extension().is_some_and(|end| end == "log"));
+        let logged: u64 = logs.filter_map(|log| log.metadata().ok()).map(|log| log.len()).sum();
+        let needed = logged + ROOM_TO_OPEN;
+        if free >= needed {
+            return Ok(());
+        }
+        Err(StateError::DiskFull {
+            task: self.task.clone(),
+            path: self.path.clone(),
+            detail: format!("{free} bytes free, {needed} needed to write again"),
+        })
     }
 
     /// Opens the database again. The stores have let go of it.

@@ -73,6 +73,8 @@ pub enum Applied {
     Deferred,
 }
 
+/// How long a backend that refused is left alone.
+const RETRY_MS: i64 = 1_000;
 /// Bytes of restored records that are sorted together.
 const RESTORE_CHUNK_BYTES: usize = 8 << 20;
 
@@ -88,6 +90,10 @@ pub struct TaskStores {
     policy: ApplyPolicy,
     share: TaskShare,
     unapplied_since_ms: Option<i64>,
+    /// What was committed and is not applied, in bytes; counted at each commit.
+    unapplied_bytes: usize,
+    /// When the backend refused what is committed; nothing since it took everything.
+    refused_at_ms: Option<i64>,
     emptied: Vec<StoreIndex>,
     view: Arc<CommittedView>,
 }
@@ -170,6 +176,8 @@ impl TaskStores {
             policy,
             share: memory.open_task(),
             unapplied_since_ms: None,
+            unapplied_bytes: 0,
+            refused_at_ms: None,
             emptied,
         })
     }
@@ -268,11 +276,12 @@ impl TaskStores {
             self.inputs.insert((input.topic.clone(), input.partition), input.offset);
         }
         self.unapplied_since_ms.get_or_insert(now_ms);
+        self.unapplied_bytes = self.dirty_bytes();
         Ok(())
     }
 
     /// Step 6, when its policy says so; `now_ms` is the clock that [`committed`](Self::committed)
-    /// was given.
+    /// was given. After a refusal it is due again a second later.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
@@ -280,7 +289,25 @@ impl TaskStores {
         let Some(since) = self.unapplied_since_ms else { return Ok(Applied::NotDue) };
         let is_old = now_ms.saturating_sub(since) >= self.policy.interval_ms;
         let bound = self.policy.bytes.min(self.share.bytes());
-        if is_old || self.dirty_bytes() >= bound { self.apply() } else { Ok(Applied::NotDue) }
+        let was_refused = self
+            .refused_at_ms
+            .is_some_and(|refused| (0..RETRY_MS).contains(&now_ms.saturating_sub(refused)));
+        if was_refused || !(is_old || self.dirty_bytes() >= bound) {
+            return Ok(Applied::NotDue);
+        }
+        let applied = self.apply();
+        if applied.is_err() {
+            self.refused_at_ms = Some(now_ms);
+        }
+        applied
+    }
+
+    /// How much of what may wait for the backend does so, if the backend refuses it; else 0. At 1
+    /// nothing more should be changed until it is applied.
+    #[must_use]
+    pub fn refused_ratio(&self) -> f64 {
+        let refused = self.refused_at_ms.map_or(0, |_| self.unapplied_bytes);
+        refused as f64 / self.share.bytes().max(1) as f64
     }
 
     /// Step 6: moves everything committed into the backend, sorted by key, with the positions and
@@ -307,7 +334,7 @@ impl TaskStores {
             positions.applied = positions.committed;
         }
         self.inputs_applied.clone_from(&self.inputs);
-        self.unapplied_since_ms = None;
+        self.has_applied();
         self.view.applied();
         Ok(Applied::All)
     }
@@ -328,6 +355,7 @@ impl TaskStores {
     /// Opens the database again if it failed.
     fn revive_disk(&mut self) -> Result {
         let Some(disk) = self.disk.as_mut().filter(|disk| disk.has_failed()) else { return Ok(()) };
+        disk.look_for_room()?;
         let mut stores: Vec<_> = self
             .stores
             .iter_mut()
@@ -403,7 +431,14 @@ impl TaskStores {
             positions.committed = positions.applied;
         }
         self.inputs.clone_from(&self.inputs_applied);
+        self.has_applied();
+    }
+
+    /// Nothing waits for the backend any more.
+    fn has_applied(&mut self) {
         self.unapplied_since_ms = None;
+        self.unapplied_bytes = 0;
+        self.refused_at_ms = None;
     }
 
     /// How far the store's backend is: where restoring it begins. `None`: from the earliest.

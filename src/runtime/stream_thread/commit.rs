@@ -49,8 +49,13 @@ impl<C: Cluster> StreamThread<C> {
         if self.has_work_to_commit() {
             return true;
         }
-        // Only positions may have moved, over the markers of other transactions.
         self.last_commit = self.clock.now();
+        // What waits for the engines does not wait for another record.
+        let wall = self.clock.wall();
+        for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
+            apply_if_due(task, wall, &self.shared, &self.clock, &self.metrics);
+        }
+        // Only positions may have moved, over the markers of other transactions.
         let consumer = &self.consumer;
         self.tasks
             .values_mut()
@@ -233,7 +238,7 @@ impl<C: Cluster> StreamThread<C> {
                 self.meters.committed(&span, wall);
             }
             if !was_dirty && inputs.is_empty() {
-                apply_if_due(task, now, &self.shared, &self.clock, &self.metrics);
+                apply_if_due(task, wall, &self.shared, &self.clock, &self.metrics);
                 continue;
             }
             let plan = self.plan.subtopology(task.id.subtopology);
@@ -270,7 +275,7 @@ impl<C: Cluster> StreamThread<C> {
             }
             stores.committed(&positions, &inputs, now)?;
             stores.show_times(|index| task.task.store_time(index));
-            apply_if_due(task, now, &self.shared, &self.clock, &self.metrics);
+            apply_if_due(task, wall, &self.shared, &self.clock, &self.metrics);
         }
         Ok(())
     }
@@ -378,15 +383,15 @@ impl<C: Cluster> StreamThread<C> {
 }
 
 /// Commit step 6 for one task, timed if it is due.
-fn apply_if_due<M: Message>(
+pub(super) fn apply_if_due<M: Message>(
     task: &mut ActiveTask<M>,
-    now_ms: i64,
+    wall: Timestamp,
     shared: &Shared,
     clock: &Clock,
     metrics: &ThreadMetrics,
 ) {
     let started = clock.now();
-    if task.apply_if_due(now_ms, shared) {
+    if task.apply_if_due(wall.millis(), shared) {
         metrics.apply_seconds(clock.elapsed(started).as_secs_f64());
     }
 }

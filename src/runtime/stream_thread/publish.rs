@@ -116,6 +116,7 @@ fn publish_stores<M: Message>(
 ) {
     let Some(stores) = &task.stores else { return };
     task.metrics.set_write_set_bytes(stores.dirty_bytes() as u64);
+    task.metrics.set_refused_ratio(stores.refused_ratio());
     for (at, spec) in plan.subtopology(task.id.subtopology).stores.iter().enumerate() {
         let Some(holds) = stores.statistics(StoreIndex(at)) else { continue };
         let metrics = shared.store_metrics(task.id, &spec.name);

@@ -25,9 +25,10 @@ impl SmallDisk {
         mount.is_ok_and(|mount| mount.status.success()).then(|| Self(folder.to_owned()))
     }
 
-    /// Writes a file until nothing more goes in.
+    /// Writes to a file until nothing more goes in; again, if room was made meanwhile.
     pub fn fill(&self) {
-        let mut filler = File::create(self.filler()).expect("room for a name");
+        let filler = File::options().create(true).append(true).open(self.filler());
+        let mut filler = filler.expect("room for a name");
         for size in [1 << 20, 1 << 12, 1] {
             while filler.write_all(&vec![0; size]).is_ok() {}
         }

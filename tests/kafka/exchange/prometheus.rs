@@ -110,6 +110,20 @@ impl Prometheus {
         println!("{name} of {instance}: {}", if fires { "fires" } else { "resolved" });
     }
 
+    /// Does something again and again until an alert fires for an instance, so many times at most;
+    /// it is told how often it did so.
+    pub fn provoke(&self, name: &str, instance: &str, times: usize, mut fault: impl FnMut(usize)) {
+        let alert = (name.to_owned(), instance.to_owned());
+        for done in 0..times {
+            if self.firing().contains(&alert) {
+                println!("{name} of {instance}: fires after {done} times");
+                return;
+            }
+            fault(done);
+        }
+        panic!("{name} of {instance} does not fire after {times} times\n{}", self.about(name));
+    }
+
     /// The rules, as they are evaluated.
     fn loaded_rules(&self) -> Vec<Value> {
         let answer = self.get("/api/v1/rules");
