@@ -31,7 +31,7 @@ chaos: ## Five minutes of faults on three brokers, and every result compared (CH
 soak: ## Twenty minutes at a steady rate; writes docs/soak.md (SOAK_SECONDS, SOAK_RATE)
 	@scripts/setup.sh test
 	@$(WITH_ENV) cargo test --release --workspace --test chaos -- soak \
-	  --seconds "$${SOAK_SECONDS:-1200}" --rate "$${SOAK_RATE:-300}"
+	  --seconds "$${SOAK_SECONDS:-1200}" --rate "$${SOAK_RATE:-1000}"
 
 join: ## Let a cold instance join two that have 2 GiB of state, restart all, under load (JOIN_MIB)
 	@scripts/setup.sh test

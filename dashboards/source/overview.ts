@@ -181,9 +181,10 @@ export const overview: Page = {
         },
         {
           title: 'Memory',
-          description: 'Resident memory of a process.',
+          description: 'Resident memory of a process, and what its configuration adds up to.',
           unit: 'bytes',
           queries: [
+            { expr: `sum by (instance) (${of('memory_bound_bytes')})`, legend: '{{instance}} bound' },
             { expr: 'process_resident_memory_bytes{job=~"$job",instance=~"$instance"}', legend: '{{instance}}' },
           ],
         },

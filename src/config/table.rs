@@ -218,7 +218,8 @@ static KAFKA: &[Key] = &[
         "fetch.memory.bytes",
         Bytes(MIB, i64::MAX),
         Value("16 MiB"),
-        "Records fetched ahead and not yet processed, all threads together.",
+        "Memory for records fetched ahead and not yet processed, all threads together; as much \
+         again for records that are restored. At least 16 MiB a thread are used.",
     ),
 ];
 
@@ -234,8 +235,9 @@ static STATE: &[Key] = &[
         "state.memory.bytes",
         Bytes(8 * MIB, i64::MAX),
         Value("128 MiB"),
-        "RocksDB's block cache and memtables, all stores of the process together, however \
-         many tasks run.",
+        "All stores of the process together, however many tasks run: half for RocksDB's block \
+         cache and memtables, a quarter for entries kept for reads, a quarter for committed writes \
+         on their way to RocksDB.",
     ),
     key(
         "statestore.cache.max.bytes",

@@ -1,11 +1,11 @@
 //! What is counted for an instance as a whole.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::family::{About, Counter, Gauge, Registrar, clamp};
-use super::registry::CounterFamily;
+use super::registry::{CounterFamily, GaugeFamily};
 use crate::status::InstanceState;
 
 /// Metrics of the instance.
@@ -19,6 +19,9 @@ pub struct ClientMetrics {
     last_rebalance: Gauge,
     errors: CounterFamily,
     dead_letters: CounterFamily,
+    memory_bound: GaugeFamily,
+    /// Their series, from when they are first known.
+    memory_bounds: OnceLock<Vec<Gauge>>,
     write_set_memory: Gauge,
     disk_size: Gauge,
     disk_free: Gauge,
@@ -88,6 +91,15 @@ impl ClientMetrics {
                 labels: &["topic", "reason"],
                 ..about("dead_letter_records_total", "Records sent to a dead-letter topic.", "")
             })?,
+            memory_bounds: OnceLock::new(),
+            memory_bound: registrar.gauges(About {
+                labels: &["part"],
+                ..about(
+                    "memory_bound_bytes",
+                    "What the parts of the memory add up to at most, by configuration and tasks.",
+                    "",
+                )
+            })?,
             write_set_memory: gauge(
                 "write_set_bytes",
                 "Writes not yet applied to RocksDB, all tasks together.",
@@ -142,6 +154,14 @@ impl ClientMetrics {
         self.rebalances.inc();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_rebalance.set(clamp(now.as_secs()));
+    }
+
+    /// The parts that the memory is made of, always the same ones, and their bounds in bytes.
+    pub fn set_memory_bound(&self, parts: &[(&str, u64)]) {
+        let series = || parts.iter().map(|(part, _)| self.memory_bound.series(&[part])).collect();
+        for (gauge, (_, bytes)) in self.memory_bounds.get_or_init(series).iter().zip(parts) {
+            gauge.set(clamp(*bytes));
+        }
     }
 
     /// Bytes of all write sets together.

@@ -17,6 +17,7 @@ use super::global::{GlobalStores, GlobalUpdater};
 use super::held_budget::HeldBudget;
 use super::internal_topics;
 use super::membership::{MembersRole, MembersSettings, MembersTopic};
+use super::memory_bound::MemoryBound;
 use super::observe::{Phase, Shared};
 use super::opening::Opening;
 use super::orphan_watch::OrphanWatch;
@@ -258,6 +259,8 @@ impl<C: Cluster> Instance<C> {
     pub fn publish_state(&self) {
         let memory = &self.opening.memory;
         self.shared.metrics.engine().publish(&memory.engine_statistics(), &memory.engine_counts());
+        let bound = MemoryBound::new(&self.config, memory.open_tasks());
+        self.shared.client().set_memory_bound(bound.parts());
         // What cannot be asked is not shown; writing there will say why.
         if let Ok(disk) = rustix::fs::statvfs(&self.config.state.dir) {
             let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);

@@ -1,10 +1,11 @@
 //! The runtime: a topology at work on a Kafka cluster.
 //!
-//! Read in this order: [`streams`], [`instance`] and [`stop`] (an instance, its parts and its end), [`plan`] and
-//! [`internal_topics`] (a topology on a cluster), [`stream_thread`] (the loop, the commit and
-//! rebalance protocols), [`active_task`], [`idle`], [`held_budget`] and [`collector`] (a record's
-//! way), [`restore`] and [`restore_listener`] (the restore protocol), [`error`] (what answers what), [`membership`] (what instances know of
-//! each other), [`standby`] (copies of others' state), [`observe`] and [`query`] (what others see).
+//! Read in this order: [`streams`], [`instance`] and [`stop`] (an instance, its parts and its end),
+//! [`plan`] and [`internal_topics`] (a topology on a cluster), [`stream_thread`] (the loop, the commit
+//! and rebalance protocols), [`active_task`], [`idle`], [`held_budget`] and [`collector`] (a record's
+//! way), `memory_bound` (what all of it may take), [`restore`] and [`restore_listener`] (the restore
+//! protocol), [`error`] (what answers what), [`membership`] (what instances know of each other),
+//! [`standby`] (copies of others' state), [`observe`] and [`query`] (what others see).
 
 pub mod active_task;
 pub mod collector;
@@ -17,6 +18,7 @@ pub mod idle;
 pub mod instance;
 pub mod internal_topics;
 pub mod membership;
+mod memory_bound;
 pub mod observe;
 pub mod opening;
 mod orphan_watch;

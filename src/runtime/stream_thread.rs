@@ -449,6 +449,7 @@ impl<C: Cluster> StreamThread<C> {
         self.make_room_for_updates()?;
         self.waits_for_inputs = total == 0;
         if total > 0 {
+            self.stalls.came();
             self.local.processed += total as u64;
             self.metrics.process_seconds(self.clock.elapsed(started).as_secs_f64());
         }

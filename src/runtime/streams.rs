@@ -15,6 +15,7 @@ use super::control::{Control, Links, Order};
 use super::error::RuntimeError;
 use super::instance::Instance;
 use super::membership::Member;
+use super::memory_bound::fetch_properties;
 use super::observe::{Phase, Shared};
 use super::query::{Entries, LocalStore, StoreQuery};
 use super::restore_listener::Hooks;
@@ -262,21 +263,24 @@ impl Streams {
 pub fn properties(config: &Config) -> BTreeMap<String, String> {
     let kafka = &config.kafka;
     let millis = |duration: Duration| duration.as_millis().to_string();
-    // The budget is for all threads; each has a consumer that fetches and one that restores.
-    let fetch_kib = kafka.fetch_memory_bytes / 1024 / config.runtime.threads.max(1) as u64;
     let mut properties = BTreeMap::from(
         [
             ("bootstrap.servers", kafka.bootstrap_servers.clone()),
             ("consumer.session.timeout.ms", millis(kafka.session_timeout)),
             ("consumer.heartbeat.interval.ms", millis(kafka.heartbeat_interval)),
             ("consumer.max.poll.interval.ms", millis(kafka.max_poll_interval)),
-            ("consumer.queued.max.messages.kbytes", fetch_kib.clamp(1024, 2_097_151).to_string()),
             ("producer.transaction.timeout.ms", millis(kafka.transaction_timeout)),
             ("producer.retry.backoff.ms", millis(kafka.retry_backoff)),
             ("producer.retry.backoff.max.ms", millis(kafka.retry_backoff_max)),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
+    properties.extend(fetch_properties(config));
+    // A prefix would beat what was set without one.
+    properties.retain(|name, _| {
+        let bare = name.split_once('.').map_or(name.as_str(), |(_, bare)| bare);
+        kafka.properties.get(bare).is_none()
+    });
     properties
         .extend(kafka.properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
     properties

@@ -23,6 +23,7 @@ pub mod committed_view;
 pub mod directory;
 pub mod error;
 mod expiry;
+mod key_hash;
 mod layered_store;
 mod layout;
 pub mod memory;

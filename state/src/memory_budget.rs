@@ -72,6 +72,12 @@ impl StateMemory {
         self.counts.unapplied_bytes
     }
 
+    /// How many tasks' stores are open, copies included.
+    #[must_use]
+    pub fn open_tasks(&self) -> usize {
+        self.counts.tasks.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }

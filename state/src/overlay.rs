@@ -4,8 +4,6 @@
 //! may overwrite a committed value at any time. That thread only lists what a commit changed, in
 //! [`Changes`]; whoever reads next folds the lists into the [`Overlay`].
 
-use std::hash::BuildHasher;
-use std::ops::Range;
 use std::sync::OnceLock;
 
 use hashbrown::hash_table::Entry;
@@ -14,6 +12,7 @@ use tidemill_topology::store::bytes::{KeyRange, Order, Visit};
 
 use crate::backend::Backend;
 use crate::error::Result;
+use crate::key_hash::key_hash;
 use crate::write_set::{Mask, WriteSet, merge};
 
 /// What one commit changed in one store.
@@ -134,13 +133,9 @@ impl Place {
         &bytes[self.at..self.at + self.change.key_len as usize]
     }
 
-    fn value_range(self) -> Option<Range<usize>> {
-        let from = self.at + self.change.key_len as usize;
-        self.change.value_len().map(|len| from..from + len)
-    }
-
     fn value(self, bytes: &[u8]) -> Option<&[u8]> {
-        self.value_range().map(|range| &bytes[range])
+        let from = self.at + self.change.key_len as usize;
+        self.change.value_len().map(|len| &bytes[from..from + len])
     }
 }
 
@@ -172,9 +167,9 @@ impl Overlay {
         let Self { index, hasher, bytes, waste, .. } = self;
         let key = &new[..change.key_len as usize];
         let found = index.entry(
-            hasher.hash_one(key),
+            key_hash(hasher, key),
             |place| place.key(bytes) == key,
-            |place| hasher.hash_one(place.key(bytes)),
+            |place| key_hash(hasher, place.key(bytes)),
         );
         let place = Place { at: bytes.len(), change };
         match found {
@@ -207,7 +202,7 @@ impl Overlay {
     }
 
     fn find(&self, key: &[u8]) -> Option<Place> {
-        let hash = self.hasher.hash_one(key);
+        let hash = key_hash(&self.hasher, key);
         self.index.find(hash, |place| place.key(&self.bytes) == key).copied()
     }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo test --release --test chaos -- [--seconds 60] [--seed N]
-//! cargo test --release --test chaos -- soak [--seconds 1200] [--rate 300]
+//! cargo test --release --test chaos -- soak [--seconds 1200] [--rate 1000]
 //! cargo test --release --test chaos -- join [--mib 2048]
 //! ```
 //!
@@ -35,7 +35,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const SECONDS: u64 = 60;
 /// The same for a soak, and its orders a second.
 const SOAK_SECONDS: u64 = 1_200;
-const SOAK_RATE: u64 = 300;
+const SOAK_RATE: u64 = 1_000;
 /// The state of a join, in MiB.
 const JOIN_MIB: u64 = 2_048;
 

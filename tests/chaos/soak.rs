@@ -22,8 +22,9 @@ use crate::load::{InputTopics, Load, Rates};
 
 /// How often the metrics are read.
 const EVERY: Duration = Duration::from_secs(5);
-/// The part of the run in which caches and buffers fill, and which is not compared.
-const WARM_UP: f64 = 0.25;
+/// The part of the run in which caches, buffers and the first level of each store fill, and which is
+/// not compared.
+const WARM_UP: f64 = 0.5;
 /// What the later part of a run may have more than the earlier one.
 const MEMORY_MAY_GROW: f64 = 1.10;
 const LATENCY_MAY_GROW: f64 = 1.5;
@@ -41,7 +42,7 @@ struct Sample {
     /// Records whose age at their commit was measured, by the upper bound of their bucket in
     /// seconds, since the start.
     ages: BTreeMap<u64, f64>,
-    /// Records committed per second since the sample before.
+    /// Ages measured per second since the sample before.
     rate: f64,
     /// Median and 99th percentile of the age at commit since the sample before, in milliseconds.
     latency: (f64, f64),
@@ -58,7 +59,10 @@ pub fn run(length: Duration, rate: u32) -> ExitCode {
     let folder = TempDir::with_prefix("tidemill-soak-").expect("a temporary folder");
     let mut settings = field::settings(&cluster.bootstrap(), exchange);
     // The bound is reached soon, so that what grows beyond it is seen.
-    settings.insert("state.memory.bytes".to_owned(), (64 << 20).to_string());
+    settings.insert("state.memory.bytes".to_owned(), (16 << 20).to_string());
+    // One broker has time for the commits of an instance as it comes.
+    settings.remove("commit.interval.ms");
+    settings.remove("kafka.fetch.wait.max.ms");
     let mut instance =
         Instance::new("soak-1".to_owned(), Program::Exchange, settings, folder.path());
     instance.start();
@@ -221,12 +225,12 @@ fn write_down(
          {load}). Its own `/metrics` were read every {every} seconds. `make soak` repeats it and writes\n\
          this page; `SOAK_SECONDS` and `SOAK_RATE` change its length and rate.\n\n\
          ![memory, open files and latency over time](soak.svg)\n\n\
-         The first quarter, in which caches and buffers fill, is left out; then the median of the next\n\
-         three eighths is compared with that of the last three.\n\n\
+         The first half, in which caches, buffers and the first level of each store fill, is left out;\n\
+         then the median of the third quarter is compared with that of the last.\n\n\
          | | before | after | |\n|---|---|---|---|\n{table}\n\
          The age of a record is the time from its timestamp until its results were committed, by the\n\
-         bounds of the buckets of `tidemill_record_age_seconds`. {seen:.0} records of all topics were measured a\n\
-         second.\n",
+         bounds of the buckets of `tidemill_record_age_seconds`. It was taken {seen:.0} times a second: of the\n\
+         oldest and the newest record of each topic in a commit.\n",
         minutes = length.as_secs_f64() / 60.0,
         every = EVERY.as_secs(),
     );

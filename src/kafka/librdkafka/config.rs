@@ -33,10 +33,8 @@ const COMMON: &[(&str, &str)] = &[
     ("log.connection.close", "false"),
 ];
 
-/// For every consumer: fetch a little ahead, and resume at once when the queue has room again (the
-/// default of a second starves a fast reader). Fetching more at a time or further ahead gave no more
-/// records a second, only memory: a fetched record costs some 350 bytes besides its own, and the
-/// limits count its compressed bytes. A position that waits for its partition's leader goes on with
+/// For every consumer: resume at once when the queue has room again (the default of a second starves a
+/// fast reader). For stream threads `fetch.memory.bytes` says how much is fetched ahead. A position that waits for its partition's leader goes on with
 /// the next metadata, so these are asked for more often than every five minutes.
 const CONSUMER: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
@@ -58,6 +56,9 @@ const CONSUMER: &[(&str, &str)] = &[
 /// issues 5456 and 5511).
 const COORDINATOR_WAIT_MS: &str = "5000";
 
+/// KiB of records that wait in a producer before it refuses more for a while.
+pub const QUEUE_KIB: &str = "32768";
+
 /// For every producer: batches that are large and yet stay in a processor's caches, and Java's
 /// partitioner, so that keys land where Java's clients put them.
 const PRODUCER: &[(&str, &str)] = &[
@@ -70,7 +71,7 @@ const PRODUCER: &[(&str, &str)] = &[
     // transaction for, is refused here, where only the record is at stake.
     ("message.max.bytes", "1048000"),
     ("queue.buffering.max.messages", "200000"),
-    ("queue.buffering.max.kbytes", "32768"),
+    ("queue.buffering.max.kbytes", QUEUE_KIB),
     ("statistics.interval.ms", INTERVAL_MS),
 ];
 
@@ -134,6 +135,10 @@ impl Properties {
     }
 
     pub(super) fn consumer(&self, settings: &ConsumerSettings) -> Result<Config, KafkaError> {
+        Self::config(&self.of_consumer(settings))
+    }
+
+    fn of_consumer(&self, settings: &ConsumerSettings) -> BTreeMap<String, String> {
         let purpose = match settings.role {
             ConsumerRole::Member { .. } => Purpose::Consumer,
             ConsumerRole::Assigned => Purpose::RestoreConsumer,
@@ -161,7 +166,14 @@ impl Properties {
                 set("statistics.interval.ms", "0");
             }
         }
-        Self::config(&wanted)
+        // librdkafka refuses a response that is smaller than what a message may be.
+        let number = |name: &str| wanted.get(name).and_then(|value| value.parse::<u64>().ok());
+        if let Some(message) = number("message.max.bytes")
+            && number("fetch.max.bytes").is_some_and(|fetch| fetch < message)
+        {
+            wanted.insert("fetch.max.bytes".to_owned(), message.to_string());
+        }
+        wanted
     }
 
     pub(super) fn producer(&self, settings: &ProducerSettings) -> Result<Config, KafkaError> {
@@ -264,6 +276,19 @@ mod tests {
         assert_eq!(restore["fetch.wait.max.ms"], "9");
         assert!(!main.contains_key("linger.ms"));
         assert_eq!(properties.merged(PRODUCER, Purpose::Producer)["linger.ms"], "3");
+    }
+
+    #[test]
+    fn larger_messages_make_room_for_themselves_in_a_fetch() {
+        let properties = properties(&[
+            ("message.max.bytes", "8388608"),
+            ("consumer.fetch.max.bytes", "1048576"),
+        ]);
+        let (group_id, client_id) = ("group".into(), "client".into());
+        let (role, isolation) = (ConsumerRole::Assigned, Isolation::ReadCommitted);
+        let settings = ConsumerSettings { group_id, client_id, isolation, role };
+        let wanted = properties.unwrap().of_consumer(&settings);
+        assert_eq!(wanted["fetch.max.bytes"], "8388608");
     }
 
     #[test]

@@ -16,6 +16,10 @@ use crate::status::TaskState;
 const LOOK: Duration = Duration::from_secs(2);
 /// How long an input is quiet before its log is asked about.
 const QUIET: Duration = Duration::from_secs(10);
+/// The same for one that has brought nothing yet, while nothing else comes either: a client that does
+/// not know the leader of a new partition when it is told where to begin has lost its way from the
+/// start. (Beside a backlog, inputs wait for their turn.)
+const QUIET_FROM_THE_START: Duration = Duration::from_secs(2);
 /// The longest pause between two attempts to fetch the same position.
 const LONGEST: Duration = Duration::from_secs(300);
 /// How long brokers may take to answer, while the thread's tasks stand still.
@@ -24,7 +28,17 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// The inputs that brought nothing when they were last looked at.
 pub(super) struct StallWatch {
     last_look: Instant,
+    /// Whether anything came since then.
+    something_came: bool,
     quiet: BTreeMap<TopicPartition, Quiet>,
+}
+
+/// An input that brings nothing at present.
+struct Suspect {
+    partition: TopicPartition,
+    position: Offset,
+    /// Whether it should have brought something: it never did, and nothing is in its way.
+    is_awaited: bool,
 }
 
 /// An input that brings nothing.
@@ -37,15 +51,24 @@ struct Quiet {
 
 impl StallWatch {
     pub(super) fn new(now: Instant) -> Self {
-        Self { last_look: now, quiet: BTreeMap::new() }
+        Self { last_look: now, something_came: false, quiet: BTreeMap::new() }
+    }
+
+    /// Takes note of records of whatever input.
+    pub(super) fn came(&mut self) {
+        self.something_came = true;
     }
 
     /// Takes note of where the quiet inputs stand, and says which of them stood too long.
-    fn note(&mut self, now: Instant, inputs: Vec<(TopicPartition, Offset)>) -> Vec<TopicPartition> {
+    fn note(&mut self, now: Instant, inputs: Vec<Suspect>) -> Vec<TopicPartition> {
         let mut before = std::mem::take(&mut self.quiet);
-        for (partition, position) in inputs {
+        for Suspect { partition, position, is_awaited } in inputs {
             let quiet = before.remove(&partition).filter(|quiet| quiet.position == position);
-            let quiet = quiet.unwrap_or(Quiet { position, since: now, patience: QUIET });
+            let patience = if is_awaited { QUIET_FROM_THE_START } else { QUIET };
+            let mut quiet = quiet.unwrap_or(Quiet { position, since: now, patience });
+            if !is_awaited {
+                quiet.patience = quiet.patience.max(QUIET);
+            }
             self.quiet.insert(partition, quiet);
         }
         let long = |quiet: &Quiet| now.saturating_duration_since(quiet.since) >= quiet.patience;
@@ -57,6 +80,7 @@ impl StallWatch {
     fn stalled(&mut self, now: Instant, input: &TopicPartition, end: Offset) -> Option<Offset> {
         let quiet = self.quiet.get_mut(input)?;
         quiet.since = now;
+        quiet.patience = quiet.patience.max(QUIET);
         if end <= quiet.position {
             return None;
         }
@@ -74,6 +98,7 @@ impl<C: Cluster> StreamThread<C> {
         }
         let now = self.clock.now();
         self.stalls.last_look = now;
+        let is_idle = !std::mem::take(&mut self.stalls.something_came);
         let mut inputs = Vec::new();
         for task in self.tasks.values().filter(|task| task.state == TaskState::Running) {
             for (at, input) in task.inputs.iter().enumerate() {
@@ -81,7 +106,11 @@ impl<C: Cluster> StreamThread<C> {
                 if !input.paused && task.buffered_of(at) == 0 {
                     // Behind the last record there may be the markers of transactions.
                     let position = self.consumer.position(&input.partition).unwrap_or(next);
-                    inputs.push((input.partition.clone(), position.max(next)));
+                    inputs.push(Suspect {
+                        partition: input.partition.clone(),
+                        position: position.max(next),
+                        is_awaited: is_idle && input.last_timestamp.is_none(),
+                    });
                 }
             }
         }
@@ -113,8 +142,31 @@ impl<C: Cluster> StreamThread<C> {
 mod tests {
     use super::*;
 
-    fn at(position: i64) -> Vec<(TopicPartition, Offset)> {
-        vec![(TopicPartition::new("orders", 0), Offset(position))]
+    fn at(position: i64) -> Vec<Suspect> {
+        let partition = TopicPartition::new("orders", 0);
+        vec![Suspect { partition, position: Offset(position), is_awaited: false }]
+    }
+
+    #[test]
+    fn an_input_that_has_brought_nothing_yet_is_asked_about_soon_and_then_as_any_other() {
+        let start = Instant::now();
+        let mut watch = StallWatch::new(start);
+        let nothing = || at(7).into_iter().map(|input| Suspect { is_awaited: true, ..input });
+        watch.note(start, nothing().collect());
+        let soon = start + QUIET_FROM_THE_START;
+        let suspects = watch.note(soon, nothing().collect());
+        assert_eq!(watch.stalled(soon, &suspects[0], Offset(7)), None);
+        assert!(watch.note(soon + QUIET / 2, nothing().collect()).is_empty());
+        assert_eq!(watch.note(soon + QUIET, nothing().collect()).len(), 1);
+    }
+
+    #[test]
+    fn beside_a_backlog_an_input_has_time() {
+        let start = Instant::now();
+        let mut watch = StallWatch::new(start);
+        let awaited = at(7).into_iter().map(|input| Suspect { is_awaited: true, ..input });
+        watch.note(start, awaited.collect());
+        assert!(watch.note(start + QUIET_FROM_THE_START, at(7)).is_empty());
     }
 
     #[test]

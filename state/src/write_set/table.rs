@@ -7,12 +7,12 @@
 //! their turn, so no step ever searches for something to evict.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hasher};
 
 use hashbrown::hash_table::Entry as IndexEntry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::entry::{Entry, Flags};
+use crate::key_hash::key_hash;
 
 /// Number of an entry in the slab.
 pub(super) type Slot = u32;
@@ -233,9 +233,6 @@ impl Table {
     }
 
     fn hash(&self, key: &[u8]) -> u64 {
-        // Without the length prefix of `hash_one`: keys are whole inputs, never parts of one.
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(key);
-        hasher.finish()
+        key_hash(&self.hasher, key)
     }
 }

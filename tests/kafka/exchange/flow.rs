@@ -66,7 +66,11 @@ pub fn write(flow: &[Sent], path: &Path) {
 /// Generated orders: most of them rest or trade, others are cancelled, replaced, of every kind and
 /// time in force, or refused. The same seed gives the same orders.
 pub fn generated(count: usize, seed: u64) -> Vec<Sent> {
-    const ASSETS: u32 = 7;
+    generated_of(7, count, seed)
+}
+
+/// The same for so many assets.
+pub fn generated_of(assets: u32, count: usize, seed: u64) -> Vec<Sent> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut timestamp = 1_700_000_000_000;
     let mut placed: Vec<(u32, String, String)> = Vec::new();
@@ -82,7 +86,7 @@ pub fn generated(count: usize, seed: u64) -> Vec<Sent> {
             }
             Some((asset, order, _)) => (asset, replace(&mut random, asset, &order)),
             None => {
-                let asset = random.random_range(0..ASSETS);
+                let asset = random.random_range(0..assets);
                 let order = format!("o{number}");
                 let investor = format!("investor{}", random.random_range(0..20));
                 let value = place(&mut random, asset, &order, &investor);

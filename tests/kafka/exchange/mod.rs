@@ -24,6 +24,7 @@ mod first_steps;
 mod full_disk;
 mod http_orders;
 mod idle;
+mod memory;
 mod monitoring;
 mod old_events;
 mod operations;
