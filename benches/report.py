@@ -71,7 +71,7 @@ def read_results(file):
             "latency": f"latency, {result.get('guarantee')}, {result.get('commit_ms')} ms",
             "restore": "restore",
         }[result["kind"]]
-        runs.setdefault((row, result["name"]), []).append(result)
+        runs.setdefault((row, result["name"]), []).extend(compare.figures_of(result))
     return runs
 
 

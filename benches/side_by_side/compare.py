@@ -136,6 +136,11 @@ def show(figures, digits):
     return f"{middle:,.{digits}f} ({min(figures):,.{digits}f}-{max(figures):,.{digits}f})"
 
 
+def figures_of(result):
+    """What a result of the harness counts for in a table: each restart, where it restores."""
+    return result.get("restarts", [result])
+
+
 def columns_of(row):
     if row.startswith("latency"):
         return LATENCY_COLUMNS
@@ -219,7 +224,8 @@ def main():
                     else:
                         rows = run_workload(measure_one, args, workload)
                     for row, results in rows.items():
-                        runs.setdefault((row, processor), []).extend(results)
+                        figures = [figure for result in results for figure in figures_of(result)]
+                        runs.setdefault((row, processor), []).extend(figures)
     finally:
         subprocess.run([KAFKA, "wipe", work / "kafka"], check=True)
     if not (args.keep or args.work_dir):
