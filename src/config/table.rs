@@ -274,8 +274,7 @@ static STATE: &[Key] = &[
         Value("0"),
         "Copies of each task's state kept warm on other instances, so that a takeover reads only \
          the end of its changelogs. Each copy costs its instance the disk of the state and the \
-         reading of every change. With copies, an instance that takes a dead one's tasks over also \
-         ends the transactions that the dead one left open.",
+         reading of every change.",
     ),
     key(
         "acceptable.recovery.lag",

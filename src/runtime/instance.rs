@@ -278,10 +278,9 @@ impl<C: Cluster> Instance<C> {
             replication: self.replication(),
         };
         let shared = Arc::clone(&self.shared);
-        let warm = self.config.state.standby_replicas > 0;
         let transactional = self.config.runtime.guarantee == ProcessingGuarantee::ExactlyOnce;
         let application_id = Arc::clone(&settings.application_id);
-        let predecessors = (warm && transactional)
+        let predecessors = transactional
             .then(|| Predecessors::new(self.cluster.clone(), application_id, Arc::clone(&shared)));
         MembersRole {
             predecessors,

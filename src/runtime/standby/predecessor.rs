@@ -23,6 +23,11 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// One that has said something within this time lives, and ends its transactions itself.
 const SILENT_FOR: Duration = Duration::from_secs(4);
+/// How long an instance leaves it to each of those whose ids are before its own: of several that got
+/// a dead one's tasks one ends the transactions, and the dead one, should it come back just then, is
+/// fenced once. So many of them at most.
+const STEP: Duration = Duration::from_secs(1);
+const STEPS: usize = 3;
 
 /// See the [module](self).
 pub struct Predecessors<C> {
@@ -34,6 +39,8 @@ pub struct Predecessors<C> {
     had: BTreeMap<TaskId, (String, String)>,
     /// Threads whose transactions were ended, until they are heard of again.
     ended: BTreeSet<String>,
+    /// Threads whose transactions are to be ended, and since when.
+    due: BTreeMap<String, Instant>,
     looked: Option<Instant>,
 }
 
@@ -42,8 +49,8 @@ impl<C: Cluster> Predecessors<C> {
     #[must_use]
     pub fn new(cluster: C, application_id: Arc<str>, shared: Arc<Shared>) -> Self {
         let clock = cluster.clock();
-        let (had, ended) = (BTreeMap::new(), BTreeSet::new());
-        Self { cluster, clock, application_id, shared, had, ended, looked: None }
+        let (had, ended, due) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        Self { cluster, clock, application_id, shared, had, ended, due, looked: None }
     }
 
     /// Notes who has which task, and ends the transactions of those who are gone and whose tasks
@@ -58,6 +65,15 @@ impl<C: Cluster> Predecessors<C> {
             .map(|(_, thread)| thread.clone())
             .collect();
         let now = self.clock.now();
+        let patience = STEP * self.rank();
+        self.due.retain(|thread, _| threads.contains(thread));
+        let threads: Vec<String> = threads
+            .into_iter()
+            .filter(|thread| {
+                let since = *self.due.entry(thread.clone()).or_insert(now);
+                now.saturating_duration_since(since) >= patience
+            })
+            .collect();
         if threads.is_empty()
             || self.looked.is_some_and(|looked| now.saturating_duration_since(looked) < LOOK_AGAIN)
         {
@@ -96,6 +112,13 @@ impl<C: Cluster> Predecessors<C> {
                 }
             }
         }
+    }
+
+    /// How many of the others that live, and so may do it, are before this instance.
+    fn rank(&self) -> u32 {
+        let members = self.shared.members.members(self.clock.now());
+        let before = members.iter().take_while(|member| !member.is_self);
+        before.filter(|member| !self.is_silent(&member.instance)).count().min(STEPS) as u32
     }
 
     fn is_silent(&self, instance: &str) -> bool {
