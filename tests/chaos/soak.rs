@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tidemill_test_support::KafkaCluster;
+use tidemill_test_support::metrics::samples as values;
 use tidemill_test_support::process::http_get;
 use tidemill_test_support::records::create_topic;
 
@@ -135,16 +136,6 @@ impl Sample {
             ages,
         }
     }
-}
-
-/// The samples of a series: labels and value.
-fn values<'a>(metrics: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
-    metrics.lines().filter_map(move |line| {
-        let rest = line.strip_prefix(name)?;
-        let (labels, value) = rest.rsplit_once(' ')?;
-        let is_whole = labels.is_empty() || labels.starts_with('{');
-        is_whole.then_some((labels, value.parse().ok()?))
-    })
 }
 
 fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {

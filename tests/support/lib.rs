@@ -11,12 +11,14 @@
 //! - [`http`]: posts, and streams of events
 //! - [`security`]: the user and password of a listener that asks for them
 //! - [`guardian`]: nothing outlives the test program, however it ends
+//! - [`metrics`]: the samples on a page of metrics
 //! - [`patience`]: waiting for a condition, with a limit
 
 pub mod broker;
 pub mod data;
 pub mod guardian;
 pub mod http;
+pub mod metrics;
 pub mod patience;
 pub mod process;
 pub mod proxy;

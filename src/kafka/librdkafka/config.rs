@@ -33,9 +33,10 @@ const COMMON: &[(&str, &str)] = &[
     ("log.connection.close", "false"),
 ];
 
-/// For every consumer: resume at once when the queue has room again (the default of a second starves a
-/// fast reader). For stream threads `fetch.memory.bytes` says how much is fetched ahead. A position that waits for its partition's leader goes on with
-/// the next metadata, so these are asked for more often than every five minutes.
+/// For every consumer: resume at once when the queue has room again (the default of a second starves
+/// a fast reader). For stream threads `fetch.memory.bytes` says how much is fetched ahead. A position
+/// that waits for its partition's leader goes on with the next metadata, so these are asked for more
+/// often than every five minutes.
 const CONSUMER: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),

@@ -64,9 +64,12 @@ impl<C: Cluster> Predecessors<C> {
             .filter(|(instance, thread)| !self.ended.contains(thread) && self.is_silent(instance))
             .map(|(_, thread)| thread.clone())
             .collect();
+        self.due.retain(|thread, _| threads.contains(thread));
+        if threads.is_empty() {
+            return;
+        }
         let now = self.clock.now();
         let patience = STEP * self.rank();
-        self.due.retain(|thread, _| threads.contains(thread));
         let threads: Vec<String> = threads
             .into_iter()
             .filter(|thread| {

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use tidemill_test_support::KafkaCluster;
+use tidemill_test_support::metrics::samples;
 
 use super::flow::generated_of;
 use super::market::{Market, Running};
@@ -14,9 +15,6 @@ const PARTITIONS: i32 = 32;
 const ORDERS: usize = 300_000;
 const ASSETS: u32 = 1_000;
 const MIB: f64 = 1_048_576.0;
-
-/// A series' labels, and its value.
-type Sample = (String, f64);
 
 #[test]
 fn ninety_six_tasks_under_load_stay_within_the_bound() {
@@ -37,7 +35,6 @@ fn ninety_six_tasks_under_load_stay_within_the_bound() {
     let mut one = market.start_ready("one", &SETTINGS);
     assert_eq!(one.running_tasks().len(), 96);
 
-    let of = |one: &mut Running, name| samples(one, name).iter().map(|(_, value)| value).sum();
     let mut peaks = [
         ("process_resident_memory_bytes", 0.0),
         ("tidemill_rocksdb_memory_bytes", 0.0),
@@ -46,37 +43,37 @@ fn ninety_six_tasks_under_load_stay_within_the_bound() {
     thread::scope(|scope| {
         let all = scope.spawn(|| market.wait_processed());
         while !all.is_finished() {
+            let page = page_of(&mut one);
             for (name, peak) in &mut peaks {
-                *peak = f64::max(*peak, of(&mut one, name));
+                *peak = f64::max(*peak, sum(&page, name));
             }
             thread::sleep(Duration::from_millis(100));
         }
     });
 
-    for (part, bound) in samples(&mut one, "tidemill_memory_bound_bytes") {
+    let page = page_of(&mut one);
+    for (part, bound) in samples(&page, "tidemill_memory_bound_bytes") {
         println!("{part:24} at most {:6.1} MiB", bound / MIB);
     }
-    let bound: f64 = of(&mut one, "tidemill_memory_bound_bytes");
+    let bound = sum(&page, "tidemill_memory_bound_bytes");
     println!("all together: at most {:.1} MiB; the most that was seen:", bound / MIB);
     for (name, peak) in peaks {
         println!("{name:32} {:6.1} MiB", peak / MIB);
     }
     let [(_, resident), (_, rocksdb), (_, write_sets)] = peaks;
     assert!(resident < bound, "{resident} of {bound}");
-    assert!(rocksdb < of(&mut one, "tidemill_rocksdb_memory_limit_bytes"), "{rocksdb}");
+    assert!(rocksdb < sum(&page, "tidemill_rocksdb_memory_limit_bytes"), "{rocksdb}");
     // Were there little to do, staying below would be no feat.
     assert!(resident > bound / 3.0 && write_sets > 0.0, "{resident} of {bound}, {write_sets}");
     one.stop();
 }
 
-fn samples(one: &mut Running, name: &str) -> Vec<Sample> {
-    let (status, text) = one.get("/metrics");
-    assert_eq!(status, 200, "{text}");
-    let sample = |line: &str| {
-        let rest = line.strip_prefix(name)?;
-        let (labels, value) = rest.rsplit_once(' ')?;
-        let is_whole = labels.is_empty() || labels.starts_with('{');
-        Some((labels.to_owned(), value.parse().ok().filter(|_| is_whole)?))
-    };
-    text.lines().filter_map(sample).collect()
+fn page_of(one: &mut Running) -> String {
+    let (status, page) = one.get("/metrics");
+    assert_eq!(status, 200, "{page}");
+    page
+}
+
+fn sum(page: &str, name: &str) -> f64 {
+    samples(page, name).map(|(_, value)| value).sum()
 }
