@@ -23,6 +23,8 @@ use crate::load::{InputTopics, Load, Rates};
 
 /// How often the metrics are read.
 const EVERY: Duration = Duration::from_secs(5);
+/// How many of them there are to a line that says how far it is.
+const A_LINE: usize = 12;
 /// The part of the run in which caches, buffers and the first level of each store fill, and which is
 /// not compared.
 const WARM_UP: f64 = 0.5;
@@ -87,7 +89,11 @@ pub fn run(length: Duration, rate: u32) -> ExitCode {
             // A scrape that fails is a gap in the curve.
             if let Ok((200, text)) = http_get(&address, "/metrics") {
                 let at = started.elapsed().as_secs_f64();
-                samples.push(Sample::read(&text, at, samples.last()));
+                let sample = Sample::read(&text, at, samples.last());
+                if samples.len() % A_LINE == A_LINE - 1 {
+                    println!("{:6.0} s of {}  {}", at, length.as_secs(), sample.words());
+                }
+                samples.push(sample);
             }
         }
         is_over.store(true, Ordering::Relaxed);
@@ -103,6 +109,13 @@ pub fn run(length: Duration, rate: u32) -> ExitCode {
 }
 
 impl Sample {
+    fn words(&self) -> String {
+        format!(
+            "{:.0} MiB, {:.0} open files, age at commit {:.0} ms, p99 {:.0} ms",
+            self.memory_mib, self.files, self.latency.0, self.latency.1
+        )
+    }
+
     fn read(metrics: &str, at: f64, before: Option<&Self>) -> Self {
         let gauge = |name: &str| values(metrics, name).map(|(_, value)| value).sum::<f64>();
         let mut ages: BTreeMap<u64, f64> = BTreeMap::new();
