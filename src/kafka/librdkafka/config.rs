@@ -30,8 +30,15 @@ const OWNED: &[&str] = &[
 const COMMON: &[(&str, &str)] = &[
     ("reconnect.backoff.ms", "50"),
     ("reconnect.backoff.max.ms", "1000"),
+    ("socket.connection.setup.timeout.ms", "10000"),
     ("log.connection.close", "false"),
 ];
+
+const SOCKET_TIMEOUT: &str = "socket.timeout.ms";
+/// How long an answer is waited for. A broker that froze, or whose machine is gone, closes no
+/// connection: only this ends the wait. Its partitions have other leaders after nine seconds
+/// (`broker.session.timeout.ms`), and who waits for longer stands still for no reason.
+const ANSWER_TIMEOUT_MS: u64 = 10_000;
 
 /// For every consumer: resume at once when the queue has room again (the default of a second starves
 /// a fast reader). For stream threads `fetch.memory.bytes` says how much is fetched ahead. A position
@@ -136,7 +143,7 @@ impl Properties {
     }
 
     pub(super) fn consumer(&self, settings: &ConsumerSettings) -> Result<Config, KafkaError> {
-        Self::config(&self.of_consumer(settings))
+        Self::config(self.of_consumer(settings))
     }
 
     fn of_consumer(&self, settings: &ConsumerSettings) -> BTreeMap<String, String> {
@@ -183,7 +190,11 @@ impl Properties {
             let timeout = wanted.entry("transaction.timeout.ms".to_owned());
             let timeout = timeout.or_insert_with(|| TRANSACTION_TIMEOUT_MS.to_string()).clone();
             // Records must fail before their transaction is timed out, which would fence us.
-            let delivery = timeout.parse().unwrap_or(TRANSACTION_TIMEOUT_MS) * 2 / 3;
+            let timeout = timeout.parse().unwrap_or(TRANSACTION_TIMEOUT_MS);
+            let delivery = timeout * 2 / 3;
+            // librdkafka refuses a socket timeout that is longer than the transaction's.
+            let answer = wanted.entry(SOCKET_TIMEOUT.to_owned());
+            answer.or_insert_with(|| ANSWER_TIMEOUT_MS.min(timeout).to_string());
             wanted.entry("message.timeout.ms".to_owned()).or_insert_with(|| delivery.to_string());
             wanted.insert("transactional.id".to_owned(), id.as_ref().to_owned());
             wanted
@@ -200,7 +211,7 @@ impl Properties {
         let only_errors = if settings.track_offsets { "false" } else { "true" };
         wanted.insert("delivery.report.only.error".to_owned(), only_errors.to_owned());
         wanted.insert("client.id".to_owned(), settings.client_id.as_ref().to_owned());
-        Self::config(&wanted)
+        Self::config(wanted)
     }
 
     pub(super) fn admin(&self) -> Result<Config, KafkaError> {
@@ -208,7 +219,7 @@ impl Properties {
         wanted.insert("client.id".to_owned(), "tidemill-admin".to_owned());
         // Committed offsets that it reads wait for open transactions, as the consumers' do.
         wanted.insert("isolation.level".to_owned(), Isolation::ReadCommitted.as_str().to_owned());
-        Self::config(&wanted)
+        Self::config(wanted)
     }
 
     /// Defaults, then the user's properties, then those of this purpose.
@@ -229,12 +240,14 @@ impl Properties {
         merged
     }
 
-    fn config(wanted: &BTreeMap<String, String>) -> Result<Config, KafkaError> {
+    fn config(mut wanted: BTreeMap<String, String>) -> Result<Config, KafkaError> {
         if !wanted.contains_key("bootstrap.servers") {
             return Err(refused("\"bootstrap.servers\" is missing: name at least one broker"));
         }
+        let answer = wanted.entry(SOCKET_TIMEOUT.to_owned());
+        answer.or_insert_with(|| ANSWER_TIMEOUT_MS.to_string());
         let mut config = Config::new();
-        for (name, value) in wanted {
+        for (name, value) in &wanted {
             config.set(name, value)?;
         }
         Ok(config)

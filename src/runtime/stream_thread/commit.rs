@@ -333,7 +333,10 @@ impl<C: Cluster> StreamThread<C> {
 
     pub(super) fn end_transaction(&mut self, new_producer: bool) -> Result<(), RuntimeError> {
         let aborted = if self.in_transaction && !new_producer {
-            patiently(&self.clock, &self.links, |limit| self.collector.producer().abort(limit))
+            // Once: a new producer ends the transaction as well, and waits for nothing that the old
+            // one has under way to a broker that does not answer.
+            let limit = self.links.call_limit(&self.clock);
+            self.collector.producer().abort(limit)
         } else {
             if self.config.guarantee == ProcessingGuarantee::AtLeastOnce {
                 self.collector.producer().purge();
