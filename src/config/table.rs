@@ -273,7 +273,8 @@ static STATE: &[Key] = &[
         Count(0, 16),
         Value("0"),
         "Copies of each task's state kept warm on other instances, so that a takeover reads only \
-         the end of its changelogs. Each copy costs its instance the disk of the state and the \
+         the end of its changelogs. The first copy is kept where the task falls if its instance \
+         dies. Each copy costs its instance the disk of the state and the \
          reading of every change.",
     ),
     key(

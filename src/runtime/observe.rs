@@ -1,6 +1,6 @@
 //! What an instance shows of itself: threads publish, HTTP and the command line read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tidemill_topology::graph::{TaskId, Topology};
@@ -138,6 +138,14 @@ impl Shared {
     /// Says what [`host`](Self::host) is; the first word counts, which is the configuration's.
     pub fn advertise(&self, host: &str) {
         self.seen().host.get_or_insert_with(|| host.to_owned());
+    }
+
+    /// Its stream threads that are members of the group.
+    #[must_use]
+    pub fn group_threads(&self) -> BTreeSet<String> {
+        let seen = self.seen();
+        let members = seen.threads.iter().filter(|(_, thread)| thread.assigned);
+        members.map(|(name, _)| name.clone()).collect()
     }
 
     /// The tasks that its threads were assigned.

@@ -139,15 +139,8 @@ mod tests {
 
     fn member(instance: &str, is_self: bool, held: &[i32]) -> Member {
         let state = || HeldTask { state: "running".to_owned(), thread: format!("{instance}-0") };
-        Member {
-            instance: instance.to_owned(),
-            host: None,
-            tasks: tasks(held).into_iter().map(|task| (task, state())).collect(),
-            standbys: Default::default(),
-            started_at_ms: 0,
-            is_self,
-            is_alive: true,
-        }
+        let tasks = tasks(held).into_iter().map(|task| (task, state())).collect();
+        Member { tasks, is_self, ..Member::named(instance) }
     }
 
     #[test]

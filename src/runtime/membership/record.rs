@@ -3,7 +3,7 @@
 //! The record's key is the instance's id. Its value is JSON, described in `docs/members.md`; readers
 //! ignore fields that they do not know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tidemill_topology::graph::TaskId;
@@ -25,6 +25,9 @@ pub struct MemberRecord {
     pub started_at_ms: i64,
     /// When it said so, in milliseconds since 1970.
     pub heartbeat_ms: i64,
+    /// Its stream threads that are members of the group, by name.
+    #[serde(default)]
+    pub threads: BTreeSet<String>,
     /// The tasks that it was assigned, by id.
     #[serde(default, with = "by_task")]
     pub tasks: BTreeMap<TaskId, HeldTask>,
@@ -69,6 +72,7 @@ impl MemberRecord {
             host: None,
             started_at_ms,
             heartbeat_ms: started_at_ms,
+            threads: BTreeSet::new(),
             tasks: BTreeMap::new(),
             standbys: BTreeMap::new(),
         }
@@ -81,6 +85,7 @@ impl MemberRecord {
         let has_copies_of = |record: &Self| record.standbys.keys().copied().collect::<Vec<_>>();
         self.host != earlier.host
             || self.started_at_ms != earlier.started_at_ms
+            || self.threads != earlier.threads
             || self.tasks != earlier.tasks
             || has_copies_of(self) != has_copies_of(earlier)
     }
@@ -134,6 +139,7 @@ mod tests {
     fn record() -> MemberRecord {
         let mut record = MemberRecord::new("one", 1_000);
         record.host = Some("10.0.0.5:9464".to_owned());
+        record.threads.insert("one-0".to_owned());
         record.tasks.insert(
             "0_3".parse().unwrap(),
             HeldTask { state: "running".to_owned(), thread: "one-0".to_owned() },
@@ -149,7 +155,7 @@ mod tests {
             json,
             serde_json::json!({
                 "version": 1, "instance": "one", "host": "10.0.0.5:9464",
-                "started_at_ms": 1000, "heartbeat_ms": 1000,
+                "started_at_ms": 1000, "heartbeat_ms": 1000, "threads": ["one-0"],
                 "tasks": {"0_3": {"state": "running", "thread": "one-0"}},
                 "standbys": {"1_0": {"position": 40, "lag": 2}},
             })

@@ -50,6 +50,7 @@ impl<C: Cluster, M: Membership> MembersRole<C, M> {
     pub fn run_once(&mut self, wait: Duration) -> Result<(), RuntimeError> {
         let mut own = MemberRecord::new(self.shared.instance_id(), self.shared.started_at_ms());
         own.host = self.shared.host();
+        own.threads = self.shared.group_threads();
         own.tasks = self.shared.held_tasks();
         own.standbys = self.shared.standbys();
         self.membership.turn(&own, wait)?;

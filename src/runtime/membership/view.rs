@@ -1,6 +1,6 @@
 //! What is known of all instances: who lives, who has which task, who copies what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +21,8 @@ pub struct Member {
     pub instance: String,
     /// Where it answers HTTP, `host:port`; `None` where it serves nothing.
     pub host: Option<String>,
+    /// Its stream threads that are members of the group.
+    pub threads: BTreeSet<String>,
     /// The tasks that it was assigned.
     pub tasks: BTreeMap<TaskId, HeldTask>,
     /// The tasks whose state it keeps a copy of.
@@ -31,6 +33,23 @@ pub struct Member {
     pub is_self: bool,
     /// Whether it has been heard of lately. What a dead one had is what it had last.
     pub is_alive: bool,
+}
+
+#[cfg(test)]
+impl Member {
+    /// One that lives and holds nothing.
+    pub(crate) fn named(instance: &str) -> Self {
+        Self {
+            instance: instance.to_owned(),
+            host: None,
+            threads: BTreeSet::new(),
+            tasks: BTreeMap::new(),
+            standbys: BTreeMap::new(),
+            started_at_ms: 0,
+            is_self: false,
+            is_alive: true,
+        }
+    }
 }
 
 /// What is known of all instances. Shared by the threads of one.
@@ -108,6 +127,7 @@ impl MembersView {
         let members = known.values().map(|Known { record, heard }| Member {
             instance: record.instance.clone(),
             host: record.host.clone(),
+            threads: record.threads.clone(),
             tasks: record.tasks.clone(),
             standbys: record.standbys.clone(),
             started_at_ms: record.started_at_ms,

@@ -1,11 +1,13 @@
-//! Who keeps a copy of which task: rendezvous hashing over the instances that live.
+//! Who keeps a copy of which task: the instance that it would fall to, then rendezvous hashing over
+//! the others that live.
 //!
-//! Each instance comes to the same answer by itself. Of all instances but the task's owner, those
-//! with the highest hash of task and instance keep its copies, so an instance that comes or goes
-//! moves no more copies than it has to.
+//! Each instance comes to the same answer by itself. The first copy is its [heir's](super::heirs). Of
+//! the rest but the task's owner, those with the highest hash of task and instance keep its copies,
+//! so an instance that comes or goes moves no more of these than it has to.
 
 use tidemill_topology::graph::TaskId;
 
+use super::heirs::Heirs;
 use crate::runtime::membership::{HeldTask, Member};
 
 /// What an instance is to do about its copy of a task.
@@ -15,7 +17,8 @@ pub enum Verdict {
     Keep,
     /// Have none.
     Drop,
-    /// Nobody runs the task at present: what is there stays, and nothing comes.
+    /// Nobody runs the task at present, or it is not known yet who will have it next: what is there
+    /// stays, and nothing comes.
     Leave,
 }
 
@@ -31,7 +34,13 @@ pub fn is_elsewhere(task: TaskId, members: &[Member]) -> bool {
 /// A copy that is to go stays until those that replace it lag at most `acceptable_lag` records
 /// behind, so that a move of copies leaves no time without one.
 #[must_use]
-pub fn verdict(task: TaskId, members: &[Member], replicas: usize, acceptable_lag: i64) -> Verdict {
+pub fn verdict(
+    task: TaskId,
+    members: &[Member],
+    heirs: &Heirs,
+    replicas: usize,
+    acceptable_lag: i64,
+) -> Verdict {
     let alive = || members.iter().filter(|member| member.is_alive);
     let Some(owner) = alive().find(|member| member.tasks.contains_key(&task)) else {
         return Verdict::Leave;
@@ -39,10 +48,15 @@ pub fn verdict(task: TaskId, members: &[Member], replicas: usize, acceptable_lag
     if owner.is_self {
         return Verdict::Drop;
     }
+    if !heirs.are_known() {
+        return Verdict::Leave;
+    }
     let mut others: Vec<&Member> =
         alive().filter(|member| member.instance != owner.instance).collect();
+    let heir = heirs.of(task);
     others.sort_by_key(|member| {
-        std::cmp::Reverse((weight(task, &member.instance), &member.instance))
+        let is_heir = heir == Some(member.instance.as_str());
+        std::cmp::Reverse((is_heir, weight(task, &member.instance), &member.instance))
     });
     others.truncate(replicas);
     if others.iter().any(|member| member.is_self) {
@@ -80,21 +94,9 @@ mod tests {
         format!("0_{partition}").parse().unwrap()
     }
 
-    fn member(instance: &str) -> Member {
-        Member {
-            instance: instance.to_owned(),
-            host: None,
-            tasks: BTreeMap::new(),
-            standbys: BTreeMap::new(),
-            started_at_ms: 0,
-            is_self: false,
-            is_alive: true,
-        }
-    }
-
     /// Instances of which the first runs all tasks.
     fn members(names: &[&str], tasks: i32) -> Vec<Member> {
-        let mut members: Vec<Member> = names.iter().map(|name| member(name)).collect();
+        let mut members: Vec<Member> = names.iter().map(|name| Member::named(name)).collect();
         for partition in 0..tasks {
             let held = HeldTask { state: "running".to_owned(), thread: "a-0".to_owned() };
             members[0].tasks.insert(task(partition), held);
@@ -107,7 +109,7 @@ mod tests {
         let sees = |at: usize| {
             let mut members = members.to_vec();
             members[at].is_self = true;
-            verdict(task, &members, replicas, 100)
+            verdict(task, &members, &Heirs::told(&[]), replicas, 100)
         };
         let keep = (0..members.len()).filter(|at| sees(*at) == Verdict::Keep);
         keep.map(|at| members[at].instance.clone()).collect()
@@ -123,6 +125,20 @@ mod tests {
                 assert!(!keepers.contains(&"a".to_owned()));
             }
         }
+    }
+
+    #[test]
+    fn the_first_copy_is_at_the_heir_and_before_heirs_are_known_none_comes() {
+        let mut members = members(&["a", "b", "c", "d"], 8);
+        members[2].is_self = true;
+        for partition in 0..8 {
+            let heirs = Heirs::told(&[(task(partition), "c")]);
+            assert_eq!(verdict(task(partition), &members, &heirs, 1, 100), Verdict::Keep);
+            let heirs = Heirs::told(&[(task(partition), "d")]);
+            assert_ne!(verdict(task(partition), &members, &heirs, 1, 100), Verdict::Keep);
+        }
+        let unknown = Heirs::unknown();
+        assert_eq!(verdict(task(0), &members, &unknown, 3, 100), Verdict::Leave);
     }
 
     #[test]
@@ -148,7 +164,8 @@ mod tests {
         assert_ne!(keepers(&members, task(0), 1), [keeper]);
         members[0].is_alive = false;
         members[1].is_self = true;
-        assert_eq!(verdict(task(0), &members, 1, 100), Verdict::Leave);
+        let nobody = Heirs::told(&[]);
+        assert_eq!(verdict(task(0), &members, &nobody, 1, 100), Verdict::Leave);
     }
 
     #[test]
@@ -158,10 +175,11 @@ mod tests {
         let new = members.iter().position(|member| member.instance == keeper).unwrap();
         let old = 3 - new;
         members[old].is_self = true;
-        assert_eq!(verdict(task(0), &members, 1, 100), Verdict::Leave);
+        let nobody = Heirs::told(&[]);
+        assert_eq!(verdict(task(0), &members, &nobody, 1, 100), Verdict::Leave);
         members[new].standbys.insert(task(0), StandbyCopy { position: 5, lag: 101 });
-        assert_eq!(verdict(task(0), &members, 1, 100), Verdict::Leave);
+        assert_eq!(verdict(task(0), &members, &nobody, 1, 100), Verdict::Leave);
         members[new].standbys.insert(task(0), StandbyCopy { position: 6, lag: 100 });
-        assert_eq!(verdict(task(0), &members, 1, 100), Verdict::Drop);
+        assert_eq!(verdict(task(0), &members, &nobody, 1, 100), Verdict::Drop);
     }
 }

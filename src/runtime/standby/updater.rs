@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tidemill_topology::graph::TaskId;
 
+use super::heirs::Heirs;
 use super::placement::{Verdict, is_elsewhere, verdict};
 use crate::clock::Clock;
 use crate::kafka::Cluster;
@@ -41,6 +42,7 @@ pub struct StandbyUpdater<C: Cluster> {
     /// The tasks that have changelogs to copy from.
     tasks: Vec<TaskId>,
     settings: StandbySettings,
+    heirs: Heirs,
     looked: Option<Instant>,
     /// Since when all runs that the group has given to this instance.
     ready_since: Option<Instant>,
@@ -150,6 +152,7 @@ impl<C: Cluster> StandbyUpdater<C> {
             stop,
             tasks,
             settings,
+            heirs: Heirs::new(plan),
             looked: None,
             ready_since: None,
         }
@@ -202,7 +205,9 @@ impl<C: Cluster> StandbyUpdater<C> {
     fn place(&mut self) {
         let is_joining = self.is_joining();
         let StandbySettings { replicas, acceptable_lag, .. } = &self.settings;
-        let members = self.shared.members.members(self.clock.now());
+        let now = self.clock.now();
+        let members = self.shared.members.members(now);
+        self.heirs.look(&members, now);
         let held = self.shared.held_tasks();
         let mut wanted = Vec::new();
         for task in &self.tasks {
@@ -213,7 +218,7 @@ impl<C: Cluster> StandbyUpdater<C> {
                 // The copy is about to be taken over.
                 Some(_) => Verdict::Leave,
                 None if is_joining && is_elsewhere(*task, &members) => Verdict::Keep,
-                None => verdict(*task, &members, *replicas, *acceptable_lag),
+                None => verdict(*task, &members, &self.heirs, *replicas, *acceptable_lag),
             };
             match verdict {
                 Verdict::Keep if !has_copy => {

@@ -135,6 +135,49 @@ fn a_takeover_with_copies_goes_on_within_seconds_of_the_session_timeout() {
     Outcome::of(&market).assert_same(&Outcome::replayed(&market, &orders));
 }
 
+/// With three instances and one copy of each task, most instances are the wrong ones.
+#[test]
+fn what_a_dead_instance_had_falls_to_those_that_have_its_copies() {
+    /// Copies follow what the group has left alone for five seconds.
+    const AT_REST: Duration = Duration::from_secs(8);
+    let orders = flow::generated(12_000, 24);
+    let market = Market::open(&KafkaCluster::shared().bootstrap(), PARTITIONS);
+    let settings = with(&[("threads", "2")]);
+    // Neither the order of their names nor that of their starts is that of their deaths.
+    let names = ["north", "east", "south"];
+    let mut instances = names.map(|name| market.start_ready(name, &settings));
+    Sender::to(&market).send(&orders);
+    market.wait_processed();
+    for dies in 0..names.len() {
+        wait_until_warm(&mut instances.each_mut());
+        thread::sleep(AT_REST);
+        wait_until_warm(&mut instances.each_mut());
+        let before = instances.each_mut().map(|one| (one.stateful_tasks(), one.warm_copies()));
+        instances[dies].process.kill();
+        let others = (0..names.len()).filter(|other| *other != dies);
+        wait_for("the others to run all tasks", LIMIT, || {
+            let running = others.clone().map(|other| instances[other].running_tasks().len());
+            (running.sum::<usize>() == TASKS).then_some(())
+        });
+        for other in others {
+            let (had, copies) = &before[other];
+            let now = instances[other].stateful_tasks();
+            let inherited: BTreeSet<&String> = now.difference(had).collect();
+            println!("{} dies: {} inherits {inherited:?}", names[dies], names[other]);
+            assert!(
+                inherited.iter().all(|task| copies.contains(*task)),
+                "{} had copies of {copies:?} and was given {inherited:?}",
+                names[other]
+            );
+        }
+        instances[dies] = market.start_ready(names[dies], &settings);
+    }
+    for mut instance in instances {
+        instance.stop();
+    }
+    Outcome::of(&market).assert_same(&Outcome::replayed(&market, &orders));
+}
+
 #[test]
 fn a_static_member_that_restarts_stops_no_task_of_another() {
     let orders = flow::generated(16_000, 22);
