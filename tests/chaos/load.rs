@@ -15,8 +15,9 @@ const ASSETS: u32 = 96;
 const ADS: u32 = 240;
 const INVESTORS: u32 = 50;
 const VISITORS: u32 = 1_000;
-/// Orders that may still be cancelled.
-const RECENT: usize = 500;
+/// Orders that may still be cancelled. Once there are so many, one is before another is placed:
+/// otherwise those that nobody trades with would rest for ever, and the books grow without end.
+const OPEN: usize = 2_000;
 /// How often records are sent.
 const TICK: Duration = Duration::from_millis(20);
 const LIMIT: Duration = Duration::from_secs(120);
@@ -62,7 +63,7 @@ pub struct Load {
     /// of its records, which is that of their events.
     begin_ms: i64,
     random: StdRng,
-    recent: Vec<(u32, String, String)>,
+    open: Vec<(u32, String, String)>,
     sent: Inputs,
 }
 
@@ -81,8 +82,8 @@ impl Load {
         let random = StdRng::seed_from_u64(seed);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let begin_ms = since.as_millis() as i64;
-        let (recent, sent) = (Vec::new(), Inputs::default());
-        Self { producer, topics, rates, begin_ms, random, recent, sent }
+        let (open, sent) = (Vec::new(), Inputs::default());
+        Self { producer, topics, rates, begin_ms, random, open, sent }
     }
 
     /// Sends at the steady rate until `stop` says so, then waits until the brokers have it all.
@@ -128,10 +129,11 @@ impl Load {
     /// no trade is late for its candle.
     fn order(&mut self) -> Sent {
         let number = self.sent.orders.len();
-        let cancels = !self.recent.is_empty() && self.random.random_bool(0.2);
+        let cancels =
+            self.open.len() == OPEN || !self.open.is_empty() && self.random.random_bool(0.2);
         let (asset, value) = if cancels {
-            let earlier = self.random.random_range(0..self.recent.len());
-            let (asset, order, investor) = self.recent.swap_remove(earlier);
+            let earlier = self.random.random_range(0..self.open.len());
+            let (asset, order, investor) = self.open.swap_remove(earlier);
             let asset_id = asset_name(asset);
             let cancel = json!({"order_id": order, "investor_id": investor, "asset_id": asset_id, "action": "CANCEL"});
             (asset, cancel)
@@ -146,10 +148,7 @@ impl Load {
                 "order_type": if sells { "SELL" } else { "BUY" },
                 "price": f64::from(self.random.random_range(9_980..=10_020)) / 100.0,
             });
-            if self.recent.len() == RECENT {
-                self.recent.swap_remove(number % RECENT);
-            }
-            self.recent.push((asset, order, investor));
+            self.open.push((asset, order, investor));
             (asset, place)
         };
         let timestamp = self.event_time(number, self.rates.orders);

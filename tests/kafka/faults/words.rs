@@ -11,6 +11,7 @@ use tidemill::config::Config;
 use tidemill::prelude::*;
 use tidemill::runtime::{Hooks, RestoreListener, RuntimeError, Streams, StreamsHandle, handlers};
 use tidemill::status::TaskState;
+use tidemill_test_support::metrics::samples;
 use tidemill_test_support::patience::{wait_for, wait_up_to};
 use tidemill_test_support::records::{
     Outgoing, committed, create_topic, produce, read_committed, watermarks,
@@ -221,11 +222,8 @@ impl Running {
     /// The sum of a metric's series whose labels contain `with`.
     pub fn metric(&self, name: &str, with: &str) -> f64 {
         let text = self.metrics();
-        let series = text.lines().filter(|line| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
-                && line.contains(with)
-        });
-        series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        let series = samples(&text, name).filter(|(labels, _)| labels.contains(with));
+        series.map(|(_, value)| value).sum()
     }
 
     /// Stops it, and waits until it has ended in order.

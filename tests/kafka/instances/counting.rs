@@ -7,6 +7,7 @@ use tidemill::config::Config;
 use tidemill::prelude::*;
 use tidemill::runtime::{Streams, StreamsHandle};
 use tidemill::status::TaskState;
+use tidemill_test_support::metrics::samples;
 use tidemill_test_support::records::{Outgoing, create_topic, produce, read_committed};
 use tidemill_test_support::{KafkaCluster, unique};
 
@@ -115,11 +116,7 @@ impl Counter {
     /// What a counter stands at, over all its series.
     pub fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.handle().introspect().metrics("text/plain");
-        let series = text.lines().filter(|line| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
-        });
-        let value = |line: &str| line.rsplit_once(' ')?.1.parse::<f64>().ok();
-        series.filter_map(value).sum()
+        samples(&text, name).map(|(_, value)| value).sum()
     }
 
     /// How many tasks it runs.
