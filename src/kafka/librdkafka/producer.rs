@@ -101,9 +101,28 @@ impl LibrdkafkaProducer {
             Some(fatal) => {
                 codes::error_with(code, operation, fatal.message()).with_class(fatal.class())
             }
-            None => codes::error(code, operation),
+            None => match self.denied() {
+                Some(denied) => return ProduceError::Refused(denied),
+                None => codes::error(code, operation),
+            },
         };
         ProduceError::Refused(error.of_topic(&name))
+    }
+
+    /// The error of a transaction that has failed for want of a right. Records are then refused for
+    /// its state alone, and whoever only began anew would do so for ever.
+    fn denied(&self) -> Option<KafkaError> {
+        // SAFETY: the client is live, and the object owned. It begins nothing while a transaction is
+        // open, and says what that one has failed of.
+        let error = unsafe {
+            codes::check_object(rd_kafka_begin_transaction(self.client.raw()), "produce").err()?
+        };
+        if error.class() != ErrorClass::Authorization {
+            return None;
+        }
+        let topics: Vec<&str> = self.ids.keys().map(|name| &**name).collect();
+        let text = format!("{}; this producer writes to {}", error.message(), topics.join(", "));
+        Some(KafkaError::new(error.class(), error.code().to_owned(), "produce", text))
     }
 }
 
