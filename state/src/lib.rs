@@ -24,6 +24,7 @@ pub mod directory;
 pub mod error;
 mod expiry;
 mod key_hash;
+mod key_order;
 mod layered_store;
 mod layout;
 pub mod memory;

@@ -1,6 +1,6 @@
 //! Records of a changelog on their way into a backend: sorted by key, the newest of each alone.
 
-use crate::write_set::key_prefix;
+use crate::key_order::{leading, shared_start};
 
 /// Collects entries in the order of the changelog and gives them back in the order of their keys.
 #[derive(Debug, Default)]
@@ -12,7 +12,8 @@ pub(crate) struct SortBuffer {
 /// An entry in the buffer: its key, then its value.
 #[derive(Clone, Copy, Debug)]
 struct Item {
-    prefix: u64,
+    /// See [`leading`]; 0 until the buffer is drained.
+    leading: u64,
     /// Place in the changelog: where the bytes start does not tell, for an entry may have none.
     order: u32,
     start: u32,
@@ -31,7 +32,7 @@ impl SortBuffer {
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value.unwrap_or_default());
         self.items.push(Item {
-            prefix: key_prefix(key),
+            leading: 0,
             order,
             start,
             // Keys and values come from records, which are shorter than 2 GiB.
@@ -52,9 +53,13 @@ impl SortBuffer {
     ) -> Result<(), E> {
         let bytes = &self.bytes;
         let key = |item: &Item| &bytes[item.start as usize..][..item.key_len as usize];
+        let shared = shared_start(self.items.iter().map(key));
+        for item in &mut self.items {
+            item.leading = leading(key(item), shared);
+        }
         self.items.sort_unstable_by(|left, right| {
-            let by_prefix = left.prefix.cmp(&right.prefix);
-            by_prefix
+            let by_leading = left.leading.cmp(&right.leading);
+            by_leading
                 .then_with(|| key(left).cmp(key(right)))
                 .then_with(|| left.order.cmp(&right.order))
         });

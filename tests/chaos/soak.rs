@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tidemill_test_support::KafkaCluster;
-use tidemill_test_support::metrics::samples as values;
+use tidemill_test_support::metrics::{samples as values, total};
 use tidemill_test_support::process::http_get;
 use tidemill_test_support::records::create_topic;
 
@@ -117,7 +117,7 @@ impl Sample {
     }
 
     fn read(metrics: &str, at: f64, before: Option<&Self>) -> Self {
-        let gauge = |name: &str| values(metrics, name).map(|(_, value)| value).sum::<f64>();
+        let gauge = |name: &str| total(metrics, name);
         let mut ages: BTreeMap<u64, f64> = BTreeMap::new();
         for (labels, value) in values(metrics, "tidemill_record_age_seconds_bucket") {
             if label(labels, "stage") != Some("committed") {
@@ -132,14 +132,14 @@ impl Sample {
         let none = BTreeMap::new();
         let earlier = before.map_or(&none, |before| &before.ages);
         let count = |bound: &u64| ages[bound] - earlier.get(bound).copied().unwrap_or_default();
-        let total = ages.keys().next_back().map_or(0.0, count);
+        let all = ages.keys().next_back().map_or(0.0, count);
         let quantile = |part: f64| {
-            let bound = ages.keys().find(|bound| count(bound) >= part * total);
+            let bound = ages.keys().find(|bound| count(bound) >= part * all);
             bound.map_or(0.0, |bound| *bound as f64)
         };
-        let latency = if total > 0.0 { (quantile(0.5), quantile(0.99)) } else { (0.0, 0.0) };
+        let latency = if all > 0.0 { (quantile(0.5), quantile(0.99)) } else { (0.0, 0.0) };
         let since = at - before.map_or(0.0, |before| before.at);
-        let rate = total / since;
+        let rate = all / since;
         Self {
             at,
             memory_mib: gauge("process_resident_memory_bytes") / f64::from(1 << 20),

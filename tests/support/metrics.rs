@@ -9,3 +9,8 @@ pub fn samples<'a>(page: &'a str, name: &'a str) -> impl Iterator<Item = (&'a st
         is_whole.then_some((labels, value.parse().ok()?))
     })
 }
+
+/// The sum of a metric's samples.
+pub fn total(page: &str, name: &str) -> f64 {
+    samples(page, name).map(|(_, value)| value).sum()
+}

@@ -34,7 +34,6 @@ const COMMON: &[(&str, &str)] = &[
     ("log.connection.close", "false"),
 ];
 
-const SOCKET_TIMEOUT: &str = "socket.timeout.ms";
 /// How long an answer is waited for. A broker that froze, or whose machine is gone, closes no
 /// connection: only this ends the wait. Its partitions have other leaders after nine seconds
 /// (`broker.session.timeout.ms`), and who waits for longer stands still for no reason.
@@ -190,11 +189,7 @@ impl Properties {
             let timeout = wanted.entry("transaction.timeout.ms".to_owned());
             let timeout = timeout.or_insert_with(|| TRANSACTION_TIMEOUT_MS.to_string()).clone();
             // Records must fail before their transaction is timed out, which would fence us.
-            let timeout = timeout.parse().unwrap_or(TRANSACTION_TIMEOUT_MS);
-            let delivery = timeout * 2 / 3;
-            // librdkafka refuses a socket timeout that is longer than the transaction's.
-            let answer = wanted.entry(SOCKET_TIMEOUT.to_owned());
-            answer.or_insert_with(|| ANSWER_TIMEOUT_MS.min(timeout).to_string());
+            let delivery = timeout.parse().unwrap_or(TRANSACTION_TIMEOUT_MS) * 2 / 3;
             wanted.entry("message.timeout.ms".to_owned()).or_insert_with(|| delivery.to_string());
             wanted.insert("transactional.id".to_owned(), id.as_ref().to_owned());
             wanted
@@ -244,8 +239,10 @@ impl Properties {
         if !wanted.contains_key("bootstrap.servers") {
             return Err(refused("\"bootstrap.servers\" is missing: name at least one broker"));
         }
-        let answer = wanted.entry(SOCKET_TIMEOUT.to_owned());
-        answer.or_insert_with(|| ANSWER_TIMEOUT_MS.to_string());
+        // librdkafka refuses an answer's wait that is longer than the transaction may be open.
+        let transaction = wanted.get("transaction.timeout.ms").and_then(|ms| ms.parse().ok());
+        let answer = ANSWER_TIMEOUT_MS.min(transaction.unwrap_or(ANSWER_TIMEOUT_MS));
+        wanted.entry("socket.timeout.ms".to_owned()).or_insert_with(|| answer.to_string());
         let mut config = Config::new();
         for (name, value) in &wanted {
             config.set(name, value)?;

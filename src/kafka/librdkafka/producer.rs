@@ -101,10 +101,13 @@ impl LibrdkafkaProducer {
             Some(fatal) => {
                 codes::error_with(code, operation, fatal.message()).with_class(fatal.class())
             }
-            None => match self.denied() {
-                Some(denied) => return ProduceError::Refused(denied),
-                None => codes::error(code, operation),
-            },
+            None => {
+                let is_of_state = code == Code::RD_KAFKA_RESP_ERR__STATE;
+                if let Some(denied) = is_of_state.then(|| self.denied()).flatten() {
+                    return ProduceError::Refused(denied);
+                }
+                codes::error(code, operation)
+            }
         };
         ProduceError::Refused(error.of_topic(&name))
     }
@@ -120,7 +123,8 @@ impl LibrdkafkaProducer {
         if error.class() != ErrorClass::Authorization {
             return None;
         }
-        let topics: Vec<&str> = self.ids.keys().map(|name| &**name).collect();
+        let mut topics: Vec<&str> = self.ids.keys().map(|name| &**name).collect();
+        topics.sort_unstable();
         let text = format!("{}; this producer writes to {}", error.message(), topics.join(", "));
         Some(KafkaError::new(error.class(), error.code().to_owned(), "produce", text))
     }

@@ -42,7 +42,7 @@ struct Known {
 type Holdings = BTreeMap<String, BTreeMap<String, BTreeSet<TaskId>>>;
 
 /// The lead topic of each subtopology: the group assigns its partitions.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct LeadOrder(BTreeMap<SubtopologyId, String>);
 
 impl LeadOrder {
@@ -121,6 +121,11 @@ fn holdings(members: &[Member]) -> Option<Holdings> {
     Some(holdings)
 }
 
+/// What comes first in the id that a broker gives to a member: its name, a dash, something random.
+fn start_of_id(thread: &str) -> String {
+    format!("{thread}-")
+}
+
 /// What the assignor makes of the tasks of each instance, were that instance gone.
 fn heirs(holdings: &Holdings, order: &LeadOrder) -> BTreeMap<TaskId, String> {
     let mut heirs = BTreeMap::new();
@@ -130,10 +135,9 @@ fn heirs(holdings: &Holdings, order: &LeadOrder) -> BTreeMap<TaskId, String> {
         let others = holdings.iter().filter(|(instance, _)| *instance != gone);
         let mut others: BTreeSet<(usize, String, &String)> = others
             .flat_map(|(instance, threads)| {
-                threads.iter().map(move |(thread, tasks)| {
-                    // A member's id is its name, a dash and something random.
-                    (tasks.len(), format!("{thread}-"), instance)
-                })
+                threads
+                    .iter()
+                    .map(move |(thread, tasks)| (tasks.len(), start_of_id(thread), instance))
             })
             .collect();
         for task in left {
@@ -192,7 +196,7 @@ mod tests {
         let members =
             [instance("a", &[("a-1", &[]), ("a-10", &[])]), instance("b", &[("b-0", &["0_0"])])];
         let holdings = holdings(&members).unwrap();
-        let mut ids: Vec<String> = holdings["a"].keys().map(|name| format!("{name}-")).collect();
+        let mut ids: Vec<String> = holdings["a"].keys().map(|name| start_of_id(name)).collect();
         ids.sort();
         assert_eq!(ids, ["a-1-", "a-10-"]);
         assert_eq!(heir(&members, "0_0").as_deref(), Some("a"));
@@ -213,7 +217,7 @@ mod tests {
     #[test]
     fn copies_follow_only_what_has_not_changed_for_some_time() {
         let start = Instant::now();
-        let mut known = Heirs { order: order(), seen: None, known: None };
+        let mut known = Heirs { order: order(), ..Heirs::unknown() };
         let task = "0_0".parse().unwrap();
         let before = [
             instance("a", &[("a-0", &["0_0"])]),

@@ -28,6 +28,7 @@ pub(crate) use self::ordered::{Mask, merge};
 use self::pending::PendingUpdates;
 use self::table::{Slot, Table};
 use crate::backend::Batch;
+use crate::key_order::{leading, shared_start};
 use crate::memory::bounds;
 use crate::overlay::Changes;
 
@@ -344,13 +345,11 @@ impl WriteSet {
         for mask in &self.masks {
             batch.delete_range(&mask.from, &mask.to);
         }
-        let mut sorted: Vec<(u64, &Entry)> = self
-            .unapplied
-            .iter()
-            .map(|slot| self.table.entry(*slot))
-            .filter(|entry| entry.is(Flags::PRESENT) || !entry.is(Flags::NEW))
-            .map(|entry| (key_prefix(entry.key()), entry))
-            .collect();
+        let wanted = |entry: &&Entry| entry.is(Flags::PRESENT) || !entry.is(Flags::NEW);
+        let entries = || self.unapplied.iter().map(|slot| self.table.entry(*slot)).filter(wanted);
+        let shared = shared_start(entries().map(Entry::key));
+        let mut sorted: Vec<(u64, &Entry)> =
+            entries().map(|entry| (leading(entry.key(), shared), entry)).collect();
         sorted.sort_unstable_by(|left, right| {
             left.0.cmp(&right.0).then_with(|| left.1.key().cmp(right.1.key()))
         });
@@ -414,13 +413,4 @@ impl WriteSet {
     pub(crate) fn entries(&self) -> usize {
         self.table.len()
     }
-}
-
-/// The first eight bytes of a key as a number that sorts alike, so that most comparisons of a
-/// sort need not follow a pointer.
-pub(crate) fn key_prefix(key: &[u8]) -> u64 {
-    let mut prefix = [0; 8];
-    let len = key.len().min(prefix.len());
-    prefix[..len].copy_from_slice(&key[..len]);
-    u64::from_be_bytes(prefix)
 }

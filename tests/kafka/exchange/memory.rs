@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use tidemill_test_support::KafkaCluster;
-use tidemill_test_support::metrics::samples;
+use tidemill_test_support::metrics::{samples, total};
 
 use super::flow::generated_of;
 use super::market::{Market, Running};
@@ -45,7 +45,7 @@ fn ninety_six_tasks_under_load_stay_within_the_bound() {
         while !all.is_finished() {
             let page = page_of(&mut one);
             for (name, peak) in &mut peaks {
-                *peak = f64::max(*peak, sum(&page, name));
+                *peak = f64::max(*peak, total(&page, name));
             }
             thread::sleep(Duration::from_millis(100));
         }
@@ -55,14 +55,14 @@ fn ninety_six_tasks_under_load_stay_within_the_bound() {
     for (part, bound) in samples(&page, "tidemill_memory_bound_bytes") {
         println!("{part:24} at most {:6.1} MiB", bound / MIB);
     }
-    let bound = sum(&page, "tidemill_memory_bound_bytes");
+    let bound = total(&page, "tidemill_memory_bound_bytes");
     println!("all together: at most {:.1} MiB; the most that was seen:", bound / MIB);
     for (name, peak) in peaks {
         println!("{name:32} {:6.1} MiB", peak / MIB);
     }
     let [(_, resident), (_, rocksdb), (_, write_sets)] = peaks;
     assert!(resident < bound, "{resident} of {bound}");
-    assert!(rocksdb < sum(&page, "tidemill_rocksdb_memory_limit_bytes"), "{rocksdb}");
+    assert!(rocksdb < total(&page, "tidemill_rocksdb_memory_limit_bytes"), "{rocksdb}");
     // Were there little to do, staying below would be no feat.
     assert!(resident > bound / 3.0 && write_sets > 0.0, "{resident} of {bound}, {write_sets}");
     one.stop();
@@ -72,8 +72,4 @@ fn page_of(one: &mut Running) -> String {
     let (status, page) = one.get("/metrics");
     assert_eq!(status, 200, "{page}");
     page
-}
-
-fn sum(page: &str, name: &str) -> f64 {
-    samples(page, name).map(|(_, value)| value).sum()
 }

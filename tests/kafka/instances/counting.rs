@@ -7,7 +7,7 @@ use tidemill::config::Config;
 use tidemill::prelude::*;
 use tidemill::runtime::{Streams, StreamsHandle};
 use tidemill::status::TaskState;
-use tidemill_test_support::metrics::samples;
+use tidemill_test_support::metrics::total;
 use tidemill_test_support::records::{Outgoing, create_topic, produce, read_committed};
 use tidemill_test_support::{KafkaCluster, unique};
 
@@ -116,7 +116,7 @@ impl Counter {
     /// What a counter stands at, over all its series.
     pub fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.handle().introspect().metrics("text/plain");
-        samples(&text, name).map(|(_, value)| value).sum()
+        total(&text, name)
     }
 
     /// How many tasks it runs.
