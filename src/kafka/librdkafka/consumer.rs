@@ -526,7 +526,7 @@ impl Consumer for LibrdkafkaConsumer {
             let Some(&slot) = self.slots.get(partition) else { continue };
             let tracked = &mut self.partitions[slot.index()];
             if std::mem::replace(&mut tracked.held, false) {
-                held.push(partition);
+                held.push(partition.clone());
             }
             if tracked.paused
                 && let Some(queue) = &tracked.queue
@@ -535,7 +535,13 @@ impl Consumer for LibrdkafkaConsumer {
                 tracked.paused = false;
             }
         }
-        if let Err(error) = self.hold(held.into_iter(), false) {
+        if held.is_empty() {
+            return;
+        }
+        let fetched = self
+            .hold(held.iter(), false)
+            .and_then(|()| request::wake_fetchers(&self.client, &held));
+        if let Err(error) = fetched {
             tracing::warn!(%error, "letting partitions be fetched");
         }
     }

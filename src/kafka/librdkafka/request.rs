@@ -16,6 +16,9 @@ use super::native::{
 /// How much longer than the request's own timeout its event is waited for: librdkafka reports the
 /// timeout itself, and better.
 const GRACE: Duration = Duration::from_secs(2);
+/// After which librdkafka gives up a request that was only to wake it.
+const WAKE_TIMEOUT: Duration = Duration::from_secs(1);
+const LIST_OFFSETS: rd_kafka_admin_op_t = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
 
 /// The event a call brought; its results are borrowed from it.
 #[derive(Debug)]
@@ -143,15 +146,7 @@ pub(super) fn list_offsets(
     if partitions.is_empty() {
         return Ok(Vec::new());
     }
-    let wanted = match spec {
-        OffsetSpec::Earliest => rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64,
-        OffsetSpec::Latest => rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64,
-        OffsetSpec::AtTime(millis) => millis.max(0),
-    };
-    let mut list = PartitionList::with_capacity(partitions.len());
-    for partition in partitions {
-        list.add(partition, wanted)?;
-    }
+    let list = wanted_offsets(partitions, spec)?;
     let level = match isolation {
         Isolation::ReadUncommitted => {
             rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED
@@ -160,8 +155,7 @@ pub(super) fn list_offsets(
             rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED
         }
     };
-    let call = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
-    let answer = request(client, call, operation, timeout, |options, queue| {
+    let answer = request(client, LIST_OFFSETS, operation, timeout, |options, queue| {
         // SAFETY: everything passed is live; librdkafka copies the list and the options.
         unsafe {
             let refused = rd_kafka_AdminOptions_set_isolation_level(options.raw(), level);
@@ -198,6 +192,40 @@ pub(super) fn list_offsets(
             })
         })
         .collect()
+}
+
+/// Wakes the threads of the client that fetch from the partitions' leaders.
+///
+/// Such a thread sleeps for up to a second while it has nothing to fetch, and a partition that may be
+/// fetched again does not wake it; a request that it has to send does. Nobody waits for the answer:
+/// librdkafka drops it, as its queue is gone.
+pub(super) fn wake_fetchers(
+    client: &Client,
+    partitions: &[TopicPartition],
+) -> Result<(), KafkaError> {
+    let list = wanted_offsets(partitions, OffsetSpec::Latest)?;
+    let options = Options::new(client, LIST_OFFSETS, WAKE_TIMEOUT)?;
+    let queue = Queue::new(client);
+    // SAFETY: everything passed is live; librdkafka copies the list and the options, and keeps the
+    // queue for as long as it needs it.
+    unsafe { rd_kafka_ListOffsets(client.raw(), list.raw(), options.raw(), queue.raw()) };
+    Ok(())
+}
+
+fn wanted_offsets(
+    partitions: &[TopicPartition],
+    spec: OffsetSpec,
+) -> Result<PartitionList, KafkaError> {
+    let wanted = match spec {
+        OffsetSpec::Earliest => rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64,
+        OffsetSpec::Latest => rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64,
+        OffsetSpec::AtTime(millis) => millis.max(0),
+    };
+    let mut list = PartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add(partition, wanted)?;
+    }
+    Ok(list)
 }
 
 /// Null-terminated copies of names, and the array of pointers that calls take.

@@ -346,11 +346,13 @@ impl<C: Cluster> StreamThread<C> {
         // One call for all tasks: it waits until each broker's thread has answered.
         let positions: Vec<_> = offsets.clone().into_iter().collect();
         self.consumer.seek(&positions, self.links.call_limit(&self.clock))?;
-        let mut started = Ok(());
+        let (mut started, mut inputs) = (Ok(()), Vec::new());
         for id in std::mem::take(&mut self.ready) {
             // One that fails counts as running, and is rolled back so; the others run.
-            started = started.and(self.start(id, &committed, &offsets));
+            let begun = self.start(id, &committed, &offsets);
+            started = started.and(begun.map(|of_task| inputs.extend(of_task)));
         }
+        self.consumer.resume(&inputs);
         self.publish();
         started
     }
@@ -413,14 +415,14 @@ impl<C: Cluster> StreamThread<C> {
         Ok(())
     }
 
-    /// Starts a restored task, whose inputs stand at `offsets`.
+    /// Starts a restored task, whose inputs stand at `offsets`; they are to be fetched from then on.
     fn start(
         &mut self,
         id: TaskId,
         committed: &BTreeMap<TopicPartition, Committed>,
         offsets: &BTreeMap<TopicPartition, Offset>,
-    ) -> Result<(), RuntimeError> {
-        let Some(task) = self.tasks.get_mut(&id) else { return Ok(()) };
+    ) -> Result<Vec<TopicPartition>, RuntimeError> {
+        let Some(task) = self.tasks.get_mut(&id) else { return Ok(Vec::new()) };
         for input in &mut task.inputs {
             let found = committed.get(&input.partition);
             if let Some(times) = found.and_then(|found| commit_metadata::decode(&found.metadata)) {
@@ -436,11 +438,9 @@ impl<C: Cluster> StreamThread<C> {
             task.task.init(&mut host).map_err(|error| RuntimeError::Task { task: id, error })?;
             self.shared.stores().open(id, stores.view(), &self.links.asker);
         }
-        let partitions: Vec<TopicPartition> = task.partitions().cloned().collect();
-        self.consumer.resume(&partitions);
         if let Some(since) = task.restoring_since.take() {
             self.metrics.restore_seconds(self.clock.elapsed(since).as_secs_f64());
         }
-        Ok(())
+        Ok(task.partitions().cloned().collect())
     }
 }
