@@ -9,6 +9,7 @@
 use std::ffi::CString;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys::bindings::*;
@@ -685,10 +686,21 @@ impl Consumer for LibrdkafkaConsumer {
 
     fn close(mut self, timeout: Duration, leave: bool) -> Result<(), KafkaError> {
         let deadline = Instant::now() + timeout;
-        if leave && self.is_static() {
-            self.end_membership(deadline)?;
+        let ended = match leave && self.is_static() {
+            true => self.end_membership(deadline),
+            false => Ok(()),
+        };
+        let left = self.leave(deadline.saturating_duration_since(Instant::now()));
+        let closed = ended.and(left);
+        if closed.is_err() {
+            // What still waits for the group's coordinator keeps librdkafka from destroying the
+            // client, until the session's timeout at worst. Nobody has to wait with it.
+            let destroyer = Builder::new().name("consumer-end".to_owned());
+            if let Err(error) = destroyer.spawn(move || drop(self)) {
+                tracing::warn!(%error, "no thread to destroy a consumer; it was destroyed in place");
+            }
         }
-        self.leave(deadline.saturating_duration_since(Instant::now()))
+        closed
     }
 }
 

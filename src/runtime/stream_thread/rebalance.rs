@@ -194,19 +194,20 @@ impl<C: Cluster> StreamThread<C> {
         }
         let started = self.clock.now();
         loop {
-            match self.clock.receive_within(&self.links.done, CANCEL_LOOK) {
+            let is_late =
+                self.links.must_end() && !self.links.has_time_for_more(started, &self.clock);
+            let patience = if is_late { Duration::ZERO } else { CANCEL_LOOK };
+            match self.clock.receive_within(&self.links.done, patience) {
                 Ok(Done::Cancelled { task }) if task == id => return,
                 // It was done before it saw the cancel; the stores are closed by being dropped.
                 Ok(Done::Restored { task, .. } | Done::Failed { task, .. }) if task == id => {}
                 Ok(other) => self.early.push(other),
                 Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {
-                    let is_told = self.links.must_end();
-                    if is_told && !self.links.has_time_for_more(started, &self.clock) {
-                        tracing::warn!(task = %id, "closed while its restore waits for the cluster");
-                        return;
-                    }
+                Err(RecvTimeoutError::Timeout) if is_late => {
+                    tracing::warn!(task = %id, "closed while its restore waits for the cluster");
+                    return;
                 }
+                Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
