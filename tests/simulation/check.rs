@@ -34,7 +34,9 @@ pub(crate) struct Checked<'w> {
 impl Checked<'_> {
     /// Check 1: why not everything is done yet; `None` when it is.
     pub(crate) fn unfinished(&self) -> Option<String> {
-        let group = self.brokers.groups.get(self.application_id)?;
+        let Some(group) = self.brokers.groups.get(self.application_id) else {
+            return Some("nobody has joined the group yet".to_owned());
+        };
         for subtopology in self.topology.subtopologies() {
             for source in &subtopology.sources {
                 for partition in self.brokers.partitions(&full_name(self.application_id, source)) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tidemill_test_support::KafkaCluster;
 use tidemill_test_support::patience::wait_for;
-use tidemill_test_support::records::committed;
+use tidemill_test_support::records::watermarks;
 
 use super::flow;
 use super::market::{LIMIT, Market, Running};
@@ -20,6 +20,11 @@ const PATIENT: (&str, &str) = ("exchange.candle.grace.ms", "3600000");
 /// Megabytes for a broker of this test's own.
 const HEAP_MIB: u32 = 256;
 
+/// One of these in the log says that brokers do not answer: a call of a commit is repeated, or the
+/// transaction failed and the producer that is to end it cannot begin either.
+const WITHOUT_ANSWER: [&str; 2] =
+    ["repeating the call", "coordinator cannot be reached; trying on"];
+
 /// SIGTERM, and how long it took to end.
 fn stop(instance: &mut Running) -> Duration {
     let told = Instant::now();
@@ -28,39 +33,55 @@ fn stop(instance: &mut Running) -> Duration {
     told.elapsed()
 }
 
-#[test]
-fn a_stop_ends_although_the_brokers_do_not_answer_a_commit() {
-    let orders = flow::generated(20_000, 31);
+/// Stops an instance whose brokers fell silent while it worked, once it has noticed; it finishes when
+/// they answer again.
+fn stop_in_silence(seed: u64, more: &[(&str, &str)]) {
+    let orders = flow::generated(20_000, seed);
     let cluster = KafkaCluster::start_behind_proxies(1, HEAP_MIB, &[]);
     let market = Market::open(&cluster.bootstrap(), 2);
     let behind = cluster.proxied_bootstrap();
-    let settings = [("bootstrap.servers", behind.as_str()), ("max.poll.records", "100"), PATIENT];
+    let usual = [("bootstrap.servers", behind.as_str()), PATIENT];
+    let settings: Vec<_> = usual.into_iter().chain(more.iter().copied()).collect();
     let mut one = market.start_ready("one", &settings);
     std::thread::scope(|scope| {
         // Past the proxies, and for longer than it takes to fall silent: each of the instance's turns
         // has something to commit then.
         scope.spawn(|| Sender::to(&market).spread(&orders, 100, Duration::from_secs(5)));
-        wait_for("the first orders to be committed", LIMIT, || {
-            let done = committed(market.bootstrap(), market.application(), &market.topic("orders"));
-            done.iter().any(|done| done.is_some_and(|done| done > 0)).then_some(())
+        let results = format!("{}-orders-by-asset-repartition", market.application());
+        wait_for("the first results", LIMIT, || {
+            let ends = watermarks(market.bootstrap(), &results);
+            ends.iter().any(|(_, end)| *end > 0).then_some(())
         });
         cluster.proxies().iter().for_each(|proxy| proxy.silence());
     });
-    // Which call meets the silence first depends on whether results were on their way: without any
-    // the commit is repeated; with some they time out, and no new producer gets an answer either.
-    wait_for("a call without an answer", LIMIT, || {
+    let said = wait_for("a call without an answer", LIMIT, || {
         let log = one.process.log();
-        let without_answer = ["repeating the call", "coordinator cannot be reached; trying on"];
-        without_answer.iter().any(|words| log.contains(words)).then_some(())
+        WITHOUT_ANSWER.iter().find(|words| log.contains(**words))
     });
     let took = stop(&mut one);
-    println!("brokers do not answer: stopped within {:.1} s", took.as_secs_f64());
+    println!("brokers do not answer, `{said}`: stopped within {:.1} s", took.as_secs_f64());
     cluster.proxies().iter().for_each(|proxy| proxy.clear());
-    let mut again = market.start_ready("one", &settings);
+    let mut again = market.start_ready("one", &usual);
     market.wait_processed();
     market.wait_visible();
     again.stop();
     Outcome::of(&market).assert_same(&Outcome::replayed(&market, &orders));
+}
+
+#[test]
+fn a_stop_ends_although_the_brokers_do_not_answer_a_commit() {
+    stop_in_silence(31, &[("max.poll.records", "100")]);
+}
+
+#[test]
+fn a_stop_ends_although_the_brokers_do_not_take_results() {
+    // They time out long before a commit is due.
+    let settings = [
+        ("commit.interval.ms", "60000"),
+        ("transaction.timeout.ms", "60000"),
+        ("kafka.producer.message.timeout.ms", "3000"),
+    ];
+    stop_in_silence(33, &settings);
 }
 
 #[test]
