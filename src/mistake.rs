@@ -13,4 +13,6 @@ pub enum Mistake {
     AppliesBeforeCommit,
     /// Commit step 4 without looking at the identity.
     TrustsIdentity,
+    /// A restored task begins at its committed offset, as if nothing of the pack there were done.
+    ForgetsPartOfPack,
 }

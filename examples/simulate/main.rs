@@ -34,7 +34,7 @@ struct Arguments {
     /// Only this one.
     #[arg(long)]
     seed: Option<u64>,
-    /// Only this scenario: counts, joins or tables.
+    /// Only this scenario: counts, repartitioned, joins or tables.
     #[arg(long)]
     scenario: Option<String>,
     /// A mistake for the runtime to make.

@@ -85,7 +85,8 @@ impl TaskFamilies {
             stream_time,
             lag: registrar.gauges(by_partition(
                 "partition_lag_records",
-                "Records between a task's position and the end of the partition.",
+                "Records between a task's position and the end of the partition; of a repartition \
+                 topic packs, of dozens of records each.",
                 "records-lag",
             ))?,
             lag_seconds: registrar.float_gauges(by_partition(

@@ -111,11 +111,11 @@ pub struct LocalTopic {
 }
 
 impl LocalTopic {
-    /// Counts a record.
+    /// Counts records with so many bytes together.
     #[inline]
-    pub fn count(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) {
-        self.records += 1;
-        self.bytes += (key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)) as u64;
+    pub fn add(&mut self, records: u64, bytes: u64) {
+        self.records += records;
+        self.bytes += bytes;
     }
 
     /// Adds the counts to those of a topic that is read, and starts anew.

@@ -8,7 +8,6 @@
 //!
 //! While it restores, its stores are with the state updater; while it runs, they are here.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -16,72 +15,20 @@ use tidemill_state::{Applied, InputOffset, TaskStores};
 use tidemill_topology::graph::TaskId;
 use tidemill_topology::node::DropReason;
 use tidemill_topology::record::{Headers, RawRecord};
-use tidemill_topology::task::{InputIndex, Task};
-use tidemill_topology::time::Timestamp;
+use tidemill_topology::task::Task;
 
 use super::collector::{Collector, TaskHost};
 use super::commit_metadata;
 use super::error::RuntimeError;
-use super::idle::{CaughtUp, TaskIdle};
+use super::idle::TaskIdle;
+use super::input::{Input, Place, Span};
 use super::observe::Shared;
+use super::pack::{self, Contents};
 use super::plan::Plan;
 use super::restore::Reached;
-use crate::kafka::{Committed, Consumer, Message, Offset, Producer, Slot, TopicPartition};
-use crate::metrics::{LocalTask, PartitionMetrics, TaskMetrics};
+use crate::kafka::{Committed, Consumer, Message, Producer, TopicPartition};
+use crate::metrics::{LocalTask, TaskMetrics};
 use crate::status::TaskState;
-
-/// A partition that a task reads.
-pub struct Input<M> {
-    /// Which partition.
-    pub partition: TopicPartition,
-    /// Its slot in the consumer.
-    pub slot: Slot,
-    /// Whether it is a repartition topic.
-    pub internal: bool,
-    index: InputIndex,
-    queue: VecDeque<M>,
-    /// The next offset to process; `None` until the task runs.
-    pub next: Option<Offset>,
-    /// What the group last committed.
-    pub committed: Option<Offset>,
-    /// What the commit under way says of it, if anything.
-    offered: Option<Offset>,
-    /// Whether fetching was paused since too much waits.
-    pub paused: bool,
-    /// Whether nothing more was to be had when last looked, so others need not wait for it.
-    drained: bool,
-    /// Where its topic is counted.
-    pub meter: usize,
-    /// What was processed since the last commit.
-    uncommitted: Span,
-    /// The timestamp of the last record processed.
-    pub last_timestamp: Option<Timestamp>,
-    /// Since when its broker has nothing more.
-    caught_up: CaughtUp,
-    /// Its series.
-    pub metrics: PartitionMetrics,
-}
-
-/// The first and the last of some records: where each topic is counted, and their timestamps.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Span {
-    first: Option<(usize, Timestamp)>,
-    last: Option<(usize, Timestamp)>,
-}
-
-impl Span {
-    #[inline]
-    fn add(&mut self, meter: usize, timestamp: Timestamp) {
-        self.first.get_or_insert((meter, timestamp));
-        self.last = Some((meter, timestamp));
-    }
-
-    /// Both, but for records without a timestamp.
-    pub fn ends(&self) -> impl Iterator<Item = (usize, Timestamp)> {
-        let known = |(_, timestamp): &(usize, Timestamp)| *timestamp != Timestamp::UNKNOWN;
-        self.first.into_iter().chain(self.last).filter(known)
-    }
-}
 
 /// A task of a stream thread.
 pub struct ActiveTask<M> {
@@ -122,7 +69,7 @@ pub struct ActiveTask<M> {
 /// A record on which code panicked.
 struct Panicked {
     input: usize,
-    offset: Offset,
+    at: Place,
     /// What the panic said.
     message: String,
 }
@@ -142,23 +89,10 @@ impl<M: Message> ActiveTask<M> {
         let inputs = plan
             .inputs(id)
             .map(|(input, partition)| {
-                Ok(Input {
-                    slot: consumer.slot(&partition),
-                    index: task.input(&input.name)?,
-                    internal: input.internal,
-                    queue: VecDeque::new(),
-                    next: None,
-                    committed: None,
-                    offered: None,
-                    paused: false,
-                    drained: false,
-                    meter: 0,
-                    uncommitted: Span::default(),
-                    last_timestamp: None,
-                    caught_up: CaughtUp::default(),
-                    metrics: metrics.partition(&partition.topic, partition.partition),
-                    partition,
-                })
+                let slot = consumer.slot(&partition);
+                let index = task.input(&input.name)?;
+                let metrics = metrics.partition(&partition.topic, partition.partition);
+                Ok(Input::new(partition, slot, input.internal, index, metrics))
             })
             .collect::<Result<Vec<_>, RuntimeError>>()?;
         metrics.set_state(TaskState::Created);
@@ -202,11 +136,11 @@ impl<M: Message> ActiveTask<M> {
         self.metrics.set_state(state);
     }
 
-    /// Queues a record for its input.
-    pub fn buffer(&mut self, input: usize, message: M) {
-        self.inputs[input].caught_up.end();
-        self.inputs[input].queue.push_back(message);
-        self.buffered += 1;
+    /// Queues what was fetched for an input. Says what it holds.
+    pub fn buffer(&mut self, input: usize, message: M) -> Contents {
+        let contents = self.inputs[input].push(message, &mut self.headers);
+        self.buffered += contents.records as usize;
+        contents
     }
 
     /// Records that wait.
@@ -215,17 +149,9 @@ impl<M: Message> ActiveTask<M> {
         self.buffered
     }
 
-    /// Records of an input that wait.
-    #[must_use]
-    pub fn buffered_of(&self, input: usize) -> usize {
-        self.inputs[input].queue.len()
-    }
-
     /// Forgets the records that wait.
     pub fn clear_buffers(&mut self) {
-        for input in &mut self.inputs {
-            input.queue.clear();
-        }
+        self.inputs.iter_mut().for_each(Input::clear);
         self.buffered = 0;
     }
 
@@ -255,11 +181,11 @@ impl<M: Message> ActiveTask<M> {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
             let (task, message) = (self.id, text.unwrap_or_default());
-            let Some((input, offset)) = place else {
+            let Some((input, at)) = place else {
                 return Err(RuntimeError::Panic { task, place: "no record".to_owned(), message });
             };
-            self.panicked.push(Panicked { input, offset, message: message.clone() });
-            let place = format!("{}@{offset}", self.inputs[input].partition);
+            self.panicked.push(Panicked { input, at, message: message.clone() });
+            let place = format!("{}@{at}", self.inputs[input].partition);
             Err(RuntimeError::PanicOnRecord { task, place, message })
         })
     }
@@ -271,7 +197,7 @@ impl<M: Message> ActiveTask<M> {
         consumer: &C,
         collector: &mut Collector<P>,
         stores: &mut TaskStores,
-        place: &mut Option<(usize, Offset)>,
+        place: &mut Option<(usize, Place)>,
     ) -> Result<usize, RuntimeError>
     where
         C: Consumer<Message = M>,
@@ -286,40 +212,46 @@ impl<M: Message> ActiveTask<M> {
         while count < limit {
             let Some(at) = self.choose(idle, consumer) else { break };
             let input = &mut self.inputs[at];
-            let Some(message) = input.queue.pop_front() else { break };
-            let offset = message.offset();
-            *place = Some((at, offset));
-            message.read_headers(&mut self.headers);
+            let Some(head) = input.head() else { break };
+            let here = head.place();
+            *place = Some((at, here));
+            let read = head.read(&mut self.headers);
+            let (packed, end) = read.unwrap_or_else(|| (head.read_whole(&mut self.headers), 0));
             let record = RawRecord {
                 topic: &input.partition.topic,
                 partition: input.partition.partition,
-                offset: offset.0,
-                timestamp: message.timestamp(),
-                key: message.key(),
-                value: message.value(),
+                offset: here.offset.0,
+                timestamp: packed.timestamp,
+                key: packed.key,
+                value: packed.value,
                 headers: &self.headers,
             };
-            let known =
-                self.panicked.iter().find(|known| (known.input, known.offset) == (at, offset));
+            let known = self.panicked.iter().find(|known| (known.input, known.at) == (at, here));
             if let Some(Panicked { message, .. }) = known {
                 let refused = self.task.refuse(input.index, &record, message, &mut host);
                 refused.map_err(|error| match error.is_processing() {
                     true => RuntimeError::Panic {
                         task: self.id,
-                        place: format!("{}@{offset}", input.partition),
+                        place: format!("{}@{here}", input.partition),
                         message: message.clone(),
                     },
                     false => RuntimeError::Task { task: self.id, error },
                 })?;
             } else {
-                self.task
-                    .process(input.index, &record, &mut host)
-                    .map_err(|error| RuntimeError::Task { task: self.id, error })?;
+                let processed = match read {
+                    Some(_) => self.task.process(input.index, &record, &mut host),
+                    None => {
+                        let why = pack::unreadable();
+                        self.task.refuse_unreadable(&record, "pack", why, &mut host)
+                    }
+                };
+                processed.map_err(|error| RuntimeError::Task { task: self.id, error })?;
             }
-            input.next = Some(offset.next());
-            input.last_timestamp = Some(record.timestamp);
-            input.uncommitted.add(input.meter, record.timestamp);
-            batch.add(input.meter, record.timestamp);
+            let timestamp = packed.timestamp;
+            input.advance(end);
+            input.last_timestamp = Some(timestamp);
+            input.uncommitted.add(input.meter, timestamp);
+            batch.add(input.meter, timestamp);
             self.buffered -= 1;
             count += 1;
         }
@@ -334,16 +266,13 @@ impl<M: Message> ActiveTask<M> {
     /// lower one on its way.
     fn choose<C: Consumer<Message = M>>(&mut self, idle: TaskIdle, consumer: &C) -> Option<usize> {
         if let [only] = &self.inputs[..] {
-            return (!only.queue.is_empty()).then_some(0);
+            return only.head().is_some().then_some(0);
         }
         let mut best = None;
         for at in 0..self.inputs.len() {
-            match self.inputs[at].queue.front() {
-                Some(head) => {
-                    let timestamp = head.timestamp();
-                    if best.is_none_or(|(lowest, _)| timestamp < lowest) {
-                        best = Some((timestamp, at));
-                    }
+            match self.inputs[at].waiting_since() {
+                Some(timestamp) if best.is_none_or(|(lowest, _)| timestamp < lowest) => {
+                    best = Some((timestamp, at));
                 }
                 None if !self.inputs[at].drained => {
                     let mut caught_up = self.inputs[at].caught_up;
@@ -355,7 +284,7 @@ impl<M: Message> ActiveTask<M> {
                     }
                     self.inputs[at].drained = true;
                 }
-                None => {}
+                _ => {}
             }
         }
         best.map(|(_, at)| at)
@@ -391,24 +320,23 @@ impl<M: Message> ActiveTask<M> {
 
     /// What is to be committed of the inputs: where they moved since the last commit.
     pub fn offsets<C: Consumer<Message = M>>(&mut self, consumer: &C) -> Vec<Committed> {
-        let mut metadata = None;
+        let mut clocks = None;
         let mut offsets = Vec::new();
         for input in &mut self.inputs {
             // Behind the last record there may be only the markers of transactions: step over them.
-            if input.queue.is_empty()
+            if input.head().is_none()
                 && let Some(position) = consumer.position(&input.partition)
             {
-                input.next = input.next.map(|next| next.max(position));
+                input.next = input.next.map(|next| next.max(Place::before(position)));
             }
             input.offered = input.next.filter(|next| Some(*next) != input.committed);
             let Some(next) = input.offered else { continue };
-            let metadata =
-                metadata.get_or_insert_with(|| commit_metadata::encode(&self.task.times()));
+            let clocks = clocks.get_or_insert_with(|| self.task.times());
             offsets.push(Committed {
                 partition: input.partition.clone(),
-                offset: next,
+                offset: next.offset,
                 leader_epoch: None,
-                metadata: metadata.clone(),
+                metadata: commit_metadata::encode(next.done, clocks),
             });
         }
         offsets
@@ -419,14 +347,14 @@ impl<M: Message> ActiveTask<M> {
         self.dirty = false;
         let mut kept = Vec::new();
         for (at, input) in self.inputs.iter_mut().enumerate() {
-            let Some(offset) = input.offered.take() else { continue };
-            input.committed = Some(offset);
+            let Some(place) = input.offered.take() else { continue };
+            input.committed = Some(place);
             // They do not come back.
-            self.panicked.retain(|known| known.input != at || known.offset >= offset);
+            self.panicked.retain(|known| known.input != at || known.at >= place);
             kept.push(InputOffset {
                 topic: input.partition.topic.to_string(),
                 partition: input.partition.partition,
-                offset: offset.0,
+                offset: place.offset.0,
             });
         }
         kept
@@ -436,12 +364,6 @@ impl<M: Message> ActiveTask<M> {
     /// what it committed.
     pub fn take_uncommitted(&mut self) -> impl Iterator<Item = Span> {
         self.inputs.iter_mut().map(|input| std::mem::take(&mut input.uncommitted))
-    }
-
-    /// The timestamp of the oldest record of an input that waits here.
-    #[must_use]
-    pub fn waiting_since(&self, input: usize) -> Option<Timestamp> {
-        self.inputs[input].queue.front().map(Message::timestamp)
     }
 
     /// Makes the operators anew, after a rollback.
@@ -489,12 +411,10 @@ impl<M: Message> ActiveTask<M> {
 }
 
 /// Whether an empty input has nothing that was not handed out yet.
-fn at_end<M, C: Consumer<Message = M>>(input: &Input<M>, consumer: &C) -> bool
-where
-    M: Message,
-{
-    match (consumer.known_end(&input.partition), consumer.position(&input.partition).or(input.next))
-    {
+fn at_end<M: Message, C: Consumer<Message = M>>(input: &Input<M>, consumer: &C) -> bool {
+    let next = || input.next.map(|next| next.offset);
+    let position = consumer.position(&input.partition).or_else(next);
+    match (consumer.known_end(&input.partition), position) {
         (Some(end), Some(position)) => position >= end,
         _ => false,
     }

@@ -1,4 +1,5 @@
-//! A thread's way out: the producer, its transaction, and the handles of its topics.
+//! A thread's way out: the producer, its transaction, the handles of its topics, and the packs of
+//! its repartition topics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +8,12 @@ use tidemill_state::TaskStores;
 use tidemill_topology::error::{Error, ErrorKind, Result};
 use tidemill_topology::node::{Host, Outgoing as Sent, Route, SinkTopic};
 use tidemill_topology::partition::by_key;
+use tidemill_topology::record::Headers;
 use tidemill_topology::store::{BytesStore, StoreIndex};
 use tidemill_topology::time::Timestamp;
 
 use super::global::GlobalStores;
+use super::pack::{self, PACK_BYTES, Packed, Packer};
 use super::plan::{Plan, full_name};
 use crate::clock::Clock;
 use crate::kafka::{ErrorClass, KafkaError, Outgoing, ProduceError, Producer, TopicId};
@@ -21,6 +24,17 @@ const QUEUE_FULL_WAIT: Duration = Duration::from_millis(5);
 
 /// The place of a handle that was not looked up here.
 const UNKNOWN: usize = usize::MAX;
+
+/// A topic of the topology.
+struct Target {
+    /// The topology's own name object: a comparison of pointers on the record path.
+    topic: SinkTopic,
+    id: TopicId,
+    /// How many partitions it has, where that is known.
+    partitions: Option<i32>,
+    /// Of a repartition topic, what is not sent yet, a pack for each partition.
+    packs: Vec<Packer>,
+}
 
 /// A topic that a thread writes to.
 pub struct Output {
@@ -37,8 +51,10 @@ pub struct Collector<P> {
     plan: Arc<Plan>,
     globals: GlobalStores,
     clock: Clock,
-    /// Handles by the topology's own name object: a comparison of pointers on the record path.
-    topics: Vec<(SinkTopic, TopicId, Option<i32>)>,
+    targets: Vec<Target>,
+    /// The packs that are open: their places in `targets` and among its packs.
+    open_packs: Vec<(usize, usize)>,
+    pack_headers: Headers,
     /// The topics that were written to, and what was sent to each.
     outputs: Vec<Output>,
     /// The place of a topic in `outputs`, by the producer's handle.
@@ -64,7 +80,9 @@ impl<P: Producer> Collector<P> {
             plan,
             globals,
             clock,
-            topics: Vec::new(),
+            targets: Vec::new(),
+            open_packs: Vec::new(),
+            pack_headers: pack::headers(),
             outputs: Vec::new(),
             output_of: Vec::new(),
             sent: 0,
@@ -79,9 +97,17 @@ impl<P: Producer> Collector<P> {
 
     /// Puts another producer in place; topic handles are looked up anew.
     pub fn replace(&mut self, producer: P) {
+        self.forget_unsent();
         self.producer = producer;
-        self.topics.clear();
+        self.targets.clear();
         self.output_of.clear();
+    }
+
+    /// Drops what the producer does not have yet, as it was aborted.
+    pub fn forget_unsent(&mut self) {
+        for (target, partition) in self.open_packs.drain(..) {
+            self.targets[target].packs[partition].clear();
+        }
         self.open_bytes = 0;
     }
 
@@ -111,20 +137,23 @@ impl<P: Producer> Collector<P> {
         &mut self.outputs
     }
 
-    /// The handle and, where it is known, the number of partitions of a topic of the topology.
-    fn topic(&mut self, topic: &SinkTopic) -> Result<(TopicId, Option<i32>), KafkaError> {
-        let known = self.topics.iter().find(|(known, ..)| {
+    /// The place of a topic of the topology in `targets`.
+    fn target(&mut self, topic: &SinkTopic) -> Result<usize, KafkaError> {
+        let known = self.targets.iter().position(|Target { topic: known, .. }| {
             known.internal == topic.internal
                 && (Arc::ptr_eq(&known.name, &topic.name) || known.name == topic.name)
         });
-        if let Some((_, id, partitions)) = known {
-            return Ok((*id, *partitions));
+        if let Some(known) = known {
+            return Ok(known);
         }
         let name = full_name(&self.application_id, topic);
         let id = self.topic_id(&name)?;
         let partitions = self.plan.partitions(&name);
-        self.topics.push((topic.clone(), id, partitions));
-        Ok((id, partitions))
+        let packed =
+            partitions.filter(|_| topic.internal).and_then(|all| usize::try_from(all).ok());
+        let packs = std::iter::repeat_with(Packer::default).take(packed.unwrap_or(0)).collect();
+        self.targets.push(Target { topic: topic.clone(), id, partitions, packs });
+        Ok(self.targets.len() - 1)
     }
 
     /// Hands a record to the producer, waiting while its queue is full.
@@ -132,27 +161,24 @@ impl<P: Producer> Collector<P> {
     /// # Errors
     /// When the producer will not take it.
     pub fn produce(&mut self, record: &Outgoing<'_>) -> Result<(), KafkaError> {
-        loop {
-            match self.producer.produce(record) {
-                Ok(()) => {
-                    let bytes =
-                        record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-                    self.sent += 1;
-                    // A handle comes from `topic_id`, which makes its place.
-                    let output = &mut self.outputs[self.output_of[record.topic.index()]];
-                    output.counts.records += 1;
-                    output.counts.bytes += bytes as u64;
-                    self.open_bytes += bytes as u64;
-                    return Ok(());
-                }
-                Err(ProduceError::QueueFull) => self.producer.poll(QUEUE_FULL_WAIT),
-                Err(ProduceError::Refused(error)) => return Err(error),
-            }
-        }
+        hand_over(&mut self.producer, record)?;
+        self.count(record.topic, record.key, record.value);
+        Ok(())
+    }
+
+    /// Counts a record that is on its way.
+    #[inline]
+    fn count(&mut self, topic: TopicId, key: Option<&[u8]>, value: Option<&[u8]>) {
+        let bytes = (key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)) as u64;
+        self.sent += 1;
+        // A handle comes from `topic_id`, which makes its place.
+        self.outputs[self.output_of[topic.index()]].counts.add(1, bytes);
+        self.open_bytes += bytes;
     }
 
     fn send(&mut self, record: &Sent<'_>) -> Result<(), KafkaError> {
-        let (topic, partitions) = self.topic(record.topic)?;
+        let at = self.target(record.topic)?;
+        let Target { id, partitions, ref packs, .. } = self.targets[at];
         // Hashed here, as the client's own hashing costs twice as much; a record without a key, or
         // for a topic whose partitions are not known, is left to the client.
         let partition = match record.route {
@@ -160,14 +186,105 @@ impl<P: Producer> Collector<P> {
             Route::Key(Some(key)) => partitions.map(|partitions| by_key(key, partitions)),
             Route::Key(None) => None,
         };
+        let packed = partition.and_then(|partition| usize::try_from(partition).ok());
+        if let Some(partition) = packed.filter(|partition| *partition < packs.len()) {
+            return self.pack(at, partition, record);
+        }
         self.produce(&Outgoing {
-            topic,
+            topic: id,
             partition,
             key: record.key,
             value: record.value,
             timestamp: record.timestamp,
             headers: record.headers,
         })
+    }
+
+    /// Adds a record to the pack of its partition, which is sent when it is full.
+    fn pack(&mut self, at: usize, partition: usize, record: &Sent<'_>) -> Result<(), KafkaError> {
+        let Sent { key, value, headers, .. } = *record;
+        // As brokers and clients take it: what is not said is the present.
+        let timestamp = match record.timestamp {
+            timestamp if timestamp < Timestamp::new(0) => self.clock.wall(),
+            timestamp => timestamp,
+        };
+        let record = Packed { key, value, timestamp };
+        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        if len(key) + len(value) >= PACK_BYTES {
+            // By itself, behind what came before it, so that it alone is refused if it is too large.
+            self.send_pack(at, partition)?;
+            self.open_packs.retain(|open| *open != (at, partition));
+            let mut alone = Packer::default();
+            alone.push(record, headers);
+            let target = &self.targets[at];
+            let outgoing = packed(target.id, partition, &alone, &self.pack_headers);
+            hand_over(&mut self.producer, &outgoing)?;
+        } else {
+            let pack = &mut self.targets[at].packs[partition];
+            if pack.bytes().is_empty() {
+                self.open_packs.push((at, partition));
+            }
+            pack.push(record, headers);
+            if pack.bytes().len() >= PACK_BYTES {
+                self.send_pack(at, partition)?;
+                self.open_packs.retain(|open| *open != (at, partition));
+            }
+        }
+        self.count(self.targets[at].id, key, value);
+        Ok(())
+    }
+
+    /// Hands the open packs to the producer.
+    ///
+    /// # Errors
+    /// When the producer will not take one; what is not sent has to be [forgotten](Self::forget_unsent).
+    pub fn send_packs(&mut self) -> Result<(), KafkaError> {
+        while let Some((target, partition)) = self.open_packs.last().copied() {
+            self.send_pack(target, partition)?;
+            self.open_packs.pop();
+        }
+        Ok(())
+    }
+
+    fn send_pack(&mut self, at: usize, partition: usize) -> Result<(), KafkaError> {
+        let target = &mut self.targets[at];
+        let pack = &mut target.packs[partition];
+        if pack.bytes().is_empty() {
+            return Ok(());
+        }
+        let outgoing = packed(target.id, partition, pack, &self.pack_headers);
+        hand_over(&mut self.producer, &outgoing)?;
+        pack.clear();
+        Ok(())
+    }
+}
+
+/// A pack as a record.
+fn packed<'p>(
+    topic: TopicId,
+    partition: usize,
+    pack: &'p Packer,
+    headers: &'p Headers,
+) -> Outgoing<'p> {
+    Outgoing {
+        topic,
+        // It came from such a number.
+        partition: i32::try_from(partition).ok(),
+        key: None,
+        value: Some(pack.bytes()),
+        timestamp: pack.latest(),
+        headers,
+    }
+}
+
+/// Hands a record to the producer, waiting while its queue is full.
+fn hand_over<P: Producer>(producer: &mut P, record: &Outgoing<'_>) -> Result<(), KafkaError> {
+    loop {
+        match producer.produce(record) {
+            Ok(()) => return Ok(()),
+            Err(ProduceError::QueueFull) => producer.poll(QUEUE_FULL_WAIT),
+            Err(ProduceError::Refused(error)) => return Err(error),
+        }
     }
 }
 
@@ -197,7 +314,8 @@ impl<P: Producer> Host for TaskHost<'_, P> {
     }
 
     fn partitions(&mut self, topic: &SinkTopic) -> Option<i32> {
-        self.collector.topic(topic).ok().and_then(|(_, partitions)| partitions)
+        let at = self.collector.target(topic).ok()?;
+        self.collector.targets[at].partitions
     }
 
     fn wall_clock(&self) -> Timestamp {

@@ -2,10 +2,11 @@
 //!
 //! Read in this order: [`streams`], [`instance`] and [`stop`] (an instance, its parts and its end),
 //! [`plan`] and [`internal_topics`] (a topology on a cluster), [`stream_thread`] (the loop, the commit
-//! and rebalance protocols), [`active_task`], [`idle`], [`held_budget`] and [`collector`] (a record's
-//! way), `memory_bound` (what all of it may take), [`restore`] and [`restore_listener`] (the restore
-//! protocol), [`error`] (what answers what), [`membership`] (what instances know of each other),
-//! [`standby`] (copies of others' state), [`observe`] and [`query`] (what others see).
+//! and rebalance protocols), [`active_task`], [`input`], [`idle`], [`held_budget`], [`collector`] and
+//! [`pack`] (a record's way), `memory_bound` (what all of it may take), [`restore`] and
+//! [`restore_listener`] (the restore protocol), [`error`] (what answers what), [`membership`] (what
+//! instances know of each other), [`standby`] (copies of others' state), [`observe`] and [`query`] (what
+//! others see).
 
 pub mod active_task;
 pub mod collector;
@@ -15,6 +16,7 @@ pub mod error;
 pub mod global;
 pub mod held_budget;
 pub mod idle;
+pub mod input;
 pub mod instance;
 pub mod internal_topics;
 pub mod membership;
@@ -22,6 +24,7 @@ mod memory_bound;
 pub mod observe;
 pub mod opening;
 mod orphan_watch;
+pub mod pack;
 pub mod plan;
 pub mod query;
 pub mod restore;

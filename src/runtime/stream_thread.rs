@@ -320,6 +320,10 @@ impl<C: Cluster> StreamThread<C> {
             self.go_on();
             self.process()?;
             self.punctuate()?;
+            if self.config.guarantee == ProcessingGuarantee::AtLeastOnce {
+                // Readers see them at once; those of a transaction see nothing before its commit.
+                self.collector.send_packs()?;
+            }
             self.look_for_stalls();
         }
         if self.commit_is_due() {
@@ -398,8 +402,8 @@ impl<C: Cluster> StreamThread<C> {
                 if task.buffered() == 0 {
                     busy.push(task.id);
                 }
-                meters.read(task.inputs[*input].meter, &message);
-                task.buffer(*input, message);
+                let contents = task.buffer(*input, message);
+                meters.read(task.inputs[*input].meter, contents);
             }
         }
     }
@@ -485,9 +489,8 @@ impl<C: Cluster> StreamThread<C> {
         for id in &self.busy {
             let running = |task: &&mut ActiveTask<_>| task.state == TaskState::Running;
             let Some(task) = self.tasks.get_mut(id).filter(running) else { continue };
-            for at in 0..task.inputs.len() {
-                let waiting = task.buffered_of(at);
-                let input = &mut task.inputs[at];
+            for input in &mut task.inputs {
+                let waiting = input.waiting();
                 if !input.paused && waiting > self.config.buffered_records {
                     input.paused = true;
                     pause.push(input.partition.clone());

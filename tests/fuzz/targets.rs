@@ -10,6 +10,7 @@ use tidemill::kafka::{Message, Offset};
 use tidemill::operations::dead_letters::DeadLetter;
 use tidemill::prelude::*;
 use tidemill::runtime::commit_metadata;
+use tidemill::runtime::pack::{self, Packed, Packer, Reader};
 use tidemill_topology::record::{Header, Headers};
 use tidemill_topology::store::spec::{ChangelogEntry, Restored};
 
@@ -29,6 +30,11 @@ pub static TARGETS: &[Target] = &[
         name: "orders",
         about: "values of the orders topic and bodies of POST /orders",
         run: orders,
+    },
+    Target {
+        name: "pack",
+        about: "records that travel together between subtopologies",
+        run: packed,
     },
     Target { name: "order-layout", about: "orders between subtopologies", run: order_layout },
     Target {
@@ -55,6 +61,36 @@ fn orders(input: &[u8]) -> String {
         assert_eq!(again.as_ref().ok(), Some(order), "{}", String::from_utf8_lossy(&json));
     }
     said(order)
+}
+
+/// What is taken for a pack can be read to its end, and says the same once packed again.
+fn packed(input: &[u8]) -> String {
+    let Some(contents) = pack::check(&pack::headers(), input) else { return "no pack".to_owned() };
+    let records = |pack: &[u8]| {
+        let (mut records, mut reader) = (Vec::new(), Reader::new(pack).expect("a pack"));
+        while !reader.is_at_end() {
+            let mut headers = Headers::new();
+            let add = |name: &str, value: Option<&[u8]>| {
+                headers.push(name, value.map(<[u8]>::to_vec));
+            };
+            let record = reader.next(add).expect("a record");
+            let (key, value) = (record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec));
+            records.push((key, value, record.timestamp, headers));
+        }
+        records
+    };
+    let found = records(input);
+    assert_eq!(found.len(), contents.records as usize);
+    let mut packer = Packer::default();
+    for (key, value, timestamp, headers) in &found {
+        let record = Packed { key: key.as_deref(), value: value.as_deref(), timestamp: *timestamp };
+        packer.push(record, headers);
+    }
+    assert_eq!(records(packer.bytes()), found);
+    let traced = found.iter().any(|(.., headers)| !headers.is_empty());
+    let null = found.iter().any(|(key, value, ..)| key.is_none() || value.is_none());
+    let many = if found.len() > 1 { "many" } else { "one" };
+    format!("{many} traced {traced} null {null}")
 }
 
 fn order_layout(input: &[u8]) -> String {
@@ -145,13 +181,13 @@ fn headers(input: &[u8]) -> String {
 
 fn metadata(input: &[u8]) -> String {
     let Ok(text) = std::str::from_utf8(input) else { return "no text".to_owned() };
-    let clocks = commit_metadata::decode(text);
-    if let Some(clocks) = &clocks {
-        let written = commit_metadata::encode(clocks);
-        // What does not fit is left out as a whole; clocks that are all unset say nothing.
-        assert!(written.is_empty() || commit_metadata::decode(&written).as_ref() == Some(clocks));
-    }
-    format!("{:?}", clocks.map(|clocks| clocks.len().min(5)))
+    let Some(said) = commit_metadata::decode(text) else { return "something else".to_owned() };
+    let written = commit_metadata::encode(said.done, &said.clocks);
+    let again = commit_metadata::decode(&written).unwrap_or_default();
+    assert_eq!(again.done, said.done);
+    // What does not fit is left out as a whole; clocks that are all unset say nothing.
+    assert!(again.clocks.is_empty() || again.clocks == said.clocks);
+    format!("done {} clocks {}", said.done > 0, "i".repeat(said.clocks.len().min(5)))
 }
 
 fn http(input: &[u8]) -> String {

@@ -54,7 +54,8 @@ impl std::fmt::Debug for Scenario {
 }
 
 /// All scenarios.
-pub const SCENARIOS: [Scenario; 3] = [counts::SCENARIO, joins::SCENARIO, tables::SCENARIO];
+pub const SCENARIOS: [Scenario; 4] =
+    [counts::SCENARIO, counts::REPARTITIONED, joins::SCENARIO, tables::SCENARIO];
 
 /// What is in the topics after a run, as a reader of committed records sees it.
 #[derive(Debug)]

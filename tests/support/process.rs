@@ -60,9 +60,19 @@ impl Tidemill {
     /// # Panics
     /// After `limit`, or when the process ends before, with its log.
     pub fn wait_for_log(&mut self, words: &str, limit: Duration) -> String {
-        self.watch_until(&format!("the words `{words}` in the log"), limit, |instance| {
+        self.wait_for_any_log(&[words], limit)
+    }
+
+    /// The same for a line that contains any of several words.
+    ///
+    /// # Panics
+    /// As [`wait_for_log`](Self::wait_for_log).
+    pub fn wait_for_any_log(&mut self, words: &[&str], limit: Duration) -> String {
+        let one_of = words.join("` or `");
+        self.watch_until(&format!("the words `{one_of}` in the log"), limit, |instance| {
             let log = instance.log();
-            log.lines().find(|line| line.contains(words)).map(str::to_owned)
+            let mut lines = log.lines();
+            lines.find(|line| words.iter().any(|words| line.contains(words))).map(str::to_owned)
         })
     }
 

@@ -9,6 +9,7 @@ use crate::node::{
     Context, DropReason, Env, Host, PunctuationType, Schedule, ScheduleId, SinkTopic, Slot,
     TimeSlot, run_expired, run_flush, run_init, run_punctuate, run_source,
 };
+use crate::operators::source;
 use crate::record::RawRecord;
 use crate::store::bytes::{Expired, StoreIndex};
 use crate::time::Timestamp;
@@ -160,6 +161,22 @@ impl Task {
             Error::processing(cause),
             record.timestamp,
         )
+    }
+
+    /// Gives a record to the deserialization handler of which the caller could not even read so much
+    /// as to hand it to [`process`](Self::process): which part, and why.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process); the handler's "fail" is an error of deserialization.
+    pub fn refuse_unreadable(
+        &mut self,
+        record: &RawRecord<'_>,
+        part: &'static str,
+        cause: NamedError,
+        host: &mut dyn Host,
+    ) -> Result {
+        let mut ctx = context(&mut self.nodes, &mut self.env, host, record);
+        source::refuse(part, Box::new(cause), &mut ctx)
     }
 
     /// Fires the wall-clock punctuations that are due.

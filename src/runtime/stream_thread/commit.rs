@@ -1,6 +1,6 @@
 //! The commit protocol, and the rollback that takes its place when it fails.
 //!
-//! 1. Operators push on what their caches held back.
+//! 1. Operators push on what their caches held back, and open packs go to the producer.
 //! 2. Each store's write set goes to its changelog, the newest value a key.
 //! 3. The producer delivers.
 //! 4. The identity is checked, and the inputs' next offsets join the transaction.
@@ -99,6 +99,7 @@ impl<C: Cluster> StreamThread<C> {
             self.collector.producer().begin()?;
             self.in_transaction = true;
         }
+        self.collector.send_packs()?;
         if !transactional {
             // Nothing holds results and changes of state together: were a change kept and a result
             // before it lost, the record that made both would find its work done when it comes
@@ -344,7 +345,7 @@ impl<C: Cluster> StreamThread<C> {
             Ok(())
         };
         self.in_transaction = false;
-        self.collector.open_bytes = 0;
+        self.collector.forget_unsent();
         self.uncommitted_bytes = 0;
         if let Err(error) = &aborted {
             tracing::warn!(thread = self.config.name, %error, "abort; a new producer ends the transaction");

@@ -12,9 +12,11 @@ use crate::kafka::{Consumer, Message, Producer};
 use crate::metrics::{
     InputTopicMetrics, KafkaClientMetrics, LocalTopic, NodeMetrics, OutputTopicMetrics,
 };
-use crate::runtime::active_task::{ActiveTask, Span};
+use crate::runtime::active_task::ActiveTask;
 use crate::runtime::collector::Collector;
+use crate::runtime::input::Span;
 use crate::runtime::observe::Shared;
+use crate::runtime::pack::Contents;
 
 /// How often the engine is asked for a store's properties, which takes a look into each database.
 const ENGINE_LOOK: Duration = Duration::from_secs(2);
@@ -69,10 +71,10 @@ impl Meters {
         self.inputs.len() - 1
     }
 
-    /// Counts a record of an input topic.
+    /// Counts what a message of an input topic held.
     #[inline]
-    pub(super) fn read<M: Message>(&mut self, input: usize, message: &M) {
-        self.inputs[input].local.count(message.key(), message.value());
+    pub(super) fn read(&mut self, input: usize, contents: Contents) {
+        self.inputs[input].local.add(u64::from(contents.records), contents.bytes);
     }
 
     /// The ends of a batch that a task has just processed.

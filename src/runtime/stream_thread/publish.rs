@@ -6,8 +6,9 @@ use tidemill_topology::time::Timestamp;
 use super::{PUBLISH, PUBLISH_SHARE, StreamThread};
 use crate::kafka::{Cluster, Consumer, Message};
 use crate::metrics::{StoreSizes, StoreUse};
-use crate::runtime::active_task::{ActiveTask, Input};
+use crate::runtime::active_task::ActiveTask;
 use crate::runtime::error::RuntimeError;
+use crate::runtime::input::{Input, Place};
 use crate::runtime::observe::{Shared, ThreadView};
 use crate::runtime::plan::Plan;
 use crate::status::{PartitionStatus, StoreStatus, TaskState, TaskStatus};
@@ -82,16 +83,16 @@ impl<C: Cluster> StreamThread<C> {
 
 /// How far a task is in its inputs.
 fn publish_inputs<C: Consumer>(task: &ActiveTask<C::Message>, consumer: &C, wall: Timestamp) {
-    for (at, input) in task.inputs.iter().enumerate() {
-        input.metrics.set_buffered(task.buffered_of(at));
-        if let Some(offset) = input.committed {
+    for input in &task.inputs {
+        input.metrics.set_buffered(input.waiting());
+        if let Some(Place { offset, .. }) = input.committed {
             input.metrics.set_committed(offset.0);
         }
-        let Some(next) = input.next else { continue };
-        input.metrics.set_position(next.0);
+        let Some(Place { offset, .. }) = input.next else { continue };
+        input.metrics.set_position(offset.0);
         let Some(lag) = lag(consumer, input) else { continue };
         input.metrics.set_lag(lag);
-        let since = task.waiting_since(at).or(input.last_timestamp);
+        let since = input.waiting_since().or(input.last_timestamp);
         let age = since.filter(|since| lag > 0 && *since != Timestamp::UNKNOWN);
         input.metrics.set_lag_ms(age.map_or(0, |since| wall - since));
     }
@@ -104,7 +105,7 @@ fn publish_inputs<C: Consumer>(task: &ActiveTask<C::Message>, consumer: &C, wall
 /// Records between the position and the end of an input, where both are known.
 fn lag<C: Consumer>(consumer: &C, input: &Input<C::Message>) -> Option<u64> {
     let end = consumer.known_end(&input.partition)?;
-    Some(u64::try_from(end.0 - input.next?.0).unwrap_or(0))
+    Some(u64::try_from(end.0 - input.next?.offset.0).unwrap_or(0))
 }
 
 /// What a task's stores hold and how they are read.
@@ -152,7 +153,7 @@ fn status<C: Consumer>(
     let partitions = task.inputs.iter().map(|input| PartitionStatus {
         topic: input.partition.topic.to_string(),
         partition: input.partition.partition,
-        position: input.next.map(|offset| offset.0),
+        position: input.next.map(|next| next.offset.0),
         lag: lag(consumer, input),
     });
     let specs = &plan.subtopology(task.id.subtopology).stores;

@@ -51,7 +51,7 @@ impl<C: Cluster> StreamThread<C> {
             .values()
             .flat_map(|task| &task.inputs)
             .filter(|input| input.internal)
-            .filter_map(|input| Some((input.partition.clone(), input.committed?)))
+            .filter_map(|input| Some((input.partition.clone(), input.committed?.offset)))
             .collect();
         let mut expired = Vec::new();
         for task in self.tasks.values().filter(|task| task.state == TaskState::Running) {

@@ -17,10 +17,12 @@ use crate::kafka::{
     Cluster, Committed, Consumer, Event, GroupMetadata, Isolation, KafkaError, Offset, OffsetSpec,
     StartAt, TopicPartition,
 };
+use crate::mistake::Mistake;
 use crate::runtime::active_task::ActiveTask;
 use crate::runtime::collector::TaskHost;
-use crate::runtime::commit_metadata;
+use crate::runtime::commit_metadata::{self, CommitMetadata};
 use crate::runtime::error::{Reaction, RuntimeError};
+use crate::runtime::input::Place;
 use crate::runtime::opening::OpenStores;
 use crate::runtime::restore::{Done, Work};
 use crate::status::TaskState;
@@ -426,11 +428,15 @@ impl<C: Cluster> StreamThread<C> {
         let Some(task) = self.tasks.get_mut(&id) else { return Ok(Vec::new()) };
         for input in &mut task.inputs {
             let found = committed.get(&input.partition);
-            if let Some(times) = found.and_then(|found| commit_metadata::decode(&found.metadata)) {
-                task.task.restore_times(&times);
+            let said = found.and_then(|found| commit_metadata::decode(&found.metadata));
+            let CommitMetadata { mut done, clocks } = said.unwrap_or_default();
+            if self.cluster.mistake() == Mistake::ForgetsPartOfPack {
+                done = 0;
             }
-            input.committed = found.map(|found| found.offset);
-            input.next = offsets.get(&input.partition).copied();
+            task.task.restore_times(&clocks);
+            input.committed = found.map(|found| Place { offset: found.offset, done });
+            let next = offsets.get(&input.partition).map(|next| Place::before(*next));
+            input.next = input.committed.or(next);
             input.paused = false;
         }
         task.become_state(TaskState::Running);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::StreamThread;
 use crate::kafka::{Cluster, Consumer, Isolation, Offset, OffsetSpec, TopicPartition};
+use crate::runtime::input::Place;
 use crate::status::TaskState;
 
 /// How often quiet inputs are looked for.
@@ -101,9 +102,9 @@ impl<C: Cluster> StreamThread<C> {
         let is_idle = !std::mem::take(&mut self.stalls.something_came);
         let mut inputs = Vec::new();
         for task in self.tasks.values().filter(|task| task.state == TaskState::Running) {
-            for (at, input) in task.inputs.iter().enumerate() {
-                let Some(next) = input.next else { continue };
-                if !input.paused && task.buffered_of(at) == 0 {
+            for input in &task.inputs {
+                let Some(Place { offset: next, .. }) = input.next else { continue };
+                if !input.paused && input.waiting() == 0 {
                     // Behind the last record there may be the markers of transactions.
                     let position = self.consumer.position(&input.partition).unwrap_or(next);
                     inputs.push(Suspect {

@@ -257,7 +257,8 @@ fn a_disk_that_stays_full_holds_its_tasks_up_and_loses_nothing() {
     });
     let end = watermarks(market.bootstrap(), &orders_by_asset)[0].1;
     println!("stands at {full:?} of {end}");
-    assert!(full[0] < Some(end - 1_000), "nothing is left to do at {full:?} of {end}");
+    // Dozens of orders travel in each of these records.
+    assert!(full[0] < Some(end - 20), "nothing is left to do at {full:?} of {end}");
     // 2 MiB may wait, and what one transaction changed besides.
     let query = |query| prometheus.query(query);
     assert_eq!(query("tidemill_write_set_bytes > 0"), 1);

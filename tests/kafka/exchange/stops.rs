@@ -54,10 +54,7 @@ fn stop_in_silence(seed: u64, more: &[(&str, &str)]) {
         });
         cluster.proxies().iter().for_each(|proxy| proxy.silence());
     });
-    let said = wait_for("a call without an answer", LIMIT, || {
-        let log = one.process.log();
-        WITHOUT_ANSWER.iter().find(|words| log.contains(**words))
-    });
+    let said = one.process.wait_for_any_log(&WITHOUT_ANSWER, LIMIT);
     let took = stop(&mut one);
     println!("brokers do not answer, `{said}`: stopped within {:.1} s", took.as_secs_f64());
     cluster.proxies().iter().for_each(|proxy| proxy.clear());

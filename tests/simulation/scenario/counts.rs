@@ -1,4 +1,5 @@
-//! One subtopology: an aggregate by key in a logged store, each update of which comes out.
+//! An aggregate by key in a logged store, each update of which comes out: in one subtopology, or
+//! behind a repartition topic, where records travel in packs.
 //!
 //! The aggregate holds how many records a key had and a hash of their values in order, so a record
 //! that is lost, applied twice or out of order shows in every later result of its key.
@@ -19,10 +20,29 @@ pub(super) const SCENARIO: Scenario = Scenario {
     check,
 };
 
+/// Each key's records come from one partition and go to one, so their order stays.
+pub(super) const REPARTITIONED: Scenario = Scenario {
+    name: "repartitioned",
+    about: "an aggregate by key behind a repartition topic",
+    topology: repartitioned,
+    ..SCENARIO
+};
+
 fn topology() -> Topology {
     let builder = StreamsBuilder::new();
-    builder
-        .stream("words", Consumed::with(Utf8, Utf8))
+    aggregate(&builder.stream("words", Consumed::with(Utf8, Utf8)));
+    builder.build().expect("a sound topology")
+}
+
+fn repartitioned() -> Topology {
+    let builder = StreamsBuilder::new();
+    let words = builder.stream("words", Consumed::with(Utf8, Utf8));
+    aggregate(&words.select_key(|key, _| key.clone()));
+    builder.build().expect("a sound topology")
+}
+
+fn aggregate(words: &KStream<String, String>) {
+    words
         .group_by_key(Grouped::with(Utf8, Utf8))
         .aggregate(
             String::new,
@@ -31,7 +51,6 @@ fn topology() -> Topology {
         )
         .to_stream()
         .to("counts", Produced::with(Utf8, Nullable(Utf8)));
-    builder.build().expect("a sound topology")
 }
 
 /// The aggregate after one more value.

@@ -42,8 +42,9 @@ pub(crate) fn read_part<T: 'static>(
     }
 }
 
+/// Gives the record to the handler, as a part of it cannot be read.
 #[cold]
-fn refuse(part: &'static str, cause: Cause, ctx: &mut Context<'_>) -> Result {
+pub(crate) fn refuse(part: &'static str, cause: Cause, ctx: &mut Context<'_>) -> Result {
     let handlers = Arc::clone(&ctx.env.handlers);
     if (handlers.deserialization)(ctx.source, &*cause) == HandlerDecision::Fail {
         return Err(Error::new(ErrorKind::Deserialization {
