@@ -180,11 +180,12 @@ impl<P: Producer> Collector<P> {
         let at = self.target(record.topic)?;
         let Target { id, partitions, ref packs, .. } = self.targets[at];
         // Hashed here, as the client's own hashing costs twice as much; a record without a key, or
-        // for a topic whose partitions are not known, is left to the client.
+        // for a topic whose partitions are not known, is left to the client, but for what is packed.
         let partition = match record.route {
             Route::Partition(partition) => Some(partition),
             Route::Key(Some(key)) => partitions.map(|partitions| by_key(key, partitions)),
-            Route::Key(None) => None,
+            Route::Key(None) if packs.is_empty() => None,
+            Route::Key(None) => i32::try_from(self.sent % packs.len() as u64).ok(),
         };
         let packed = partition.and_then(|partition| usize::try_from(partition).ok());
         if let Some(partition) = packed.filter(|partition| *partition < packs.len()) {
@@ -208,27 +209,25 @@ impl<P: Producer> Collector<P> {
             timestamp if timestamp < Timestamp::new(0) => self.clock.wall(),
             timestamp => timestamp,
         };
-        let record = Packed { key, value, timestamp };
         let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-        if len(key) + len(value) >= PACK_BYTES {
-            // By itself, behind what came before it, so that it alone is refused if it is too large.
+        let traced: usize = headers.iter().map(|header| len(header.value.as_deref())).sum();
+        let is_large = len(key) + len(value) + traced >= PACK_BYTES;
+        if is_large {
+            // It travels by itself, behind what came before it: if it is too large, it alone is refused.
             self.send_pack(at, partition)?;
-            self.open_packs.retain(|open| *open != (at, partition));
-            let mut alone = Packer::default();
-            alone.push(record, headers);
-            let target = &self.targets[at];
-            let outgoing = packed(target.id, partition, &alone, &self.pack_headers);
-            hand_over(&mut self.producer, &outgoing)?;
-        } else {
-            let pack = &mut self.targets[at].packs[partition];
-            if pack.bytes().is_empty() {
-                self.open_packs.push((at, partition));
+        }
+        let pack = &mut self.targets[at].packs[partition];
+        if pack.bytes().is_empty() {
+            self.open_packs.push((at, partition));
+        }
+        pack.push(Packed { key, value, timestamp }, headers);
+        if pack.bytes().len() >= PACK_BYTES
+            && let Err(refused) = self.send_pack(at, partition)
+        {
+            if is_large {
+                self.close_pack(at, partition);
             }
-            pack.push(record, headers);
-            if pack.bytes().len() >= PACK_BYTES {
-                self.send_pack(at, partition)?;
-                self.open_packs.retain(|open| *open != (at, partition));
-            }
+            return Err(refused);
         }
         self.count(self.targets[at].id, key, value);
         Ok(())
@@ -241,21 +240,24 @@ impl<P: Producer> Collector<P> {
     pub fn send_packs(&mut self) -> Result<(), KafkaError> {
         while let Some((target, partition)) = self.open_packs.last().copied() {
             self.send_pack(target, partition)?;
-            self.open_packs.pop();
         }
         Ok(())
     }
 
     fn send_pack(&mut self, at: usize, partition: usize) -> Result<(), KafkaError> {
-        let target = &mut self.targets[at];
-        let pack = &mut target.packs[partition];
-        if pack.bytes().is_empty() {
-            return Ok(());
+        let target = &self.targets[at];
+        let pack = &target.packs[partition];
+        if !pack.bytes().is_empty() {
+            let outgoing = packed(target.id, partition, pack, &self.pack_headers);
+            hand_over(&mut self.producer, &outgoing)?;
         }
-        let outgoing = packed(target.id, partition, pack, &self.pack_headers);
-        hand_over(&mut self.producer, &outgoing)?;
-        pack.clear();
+        self.close_pack(at, partition);
         Ok(())
+    }
+
+    fn close_pack(&mut self, at: usize, partition: usize) {
+        self.targets[at].packs[partition].clear();
+        self.open_packs.retain(|open| *open != (at, partition));
     }
 }
 

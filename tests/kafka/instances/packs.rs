@@ -25,7 +25,7 @@ impl Mover {
     /// Creates its topics on the shared broker.
     fn open() -> Self {
         let (bootstrap, application) = (KafkaCluster::shared().bootstrap(), unique("mover"));
-        for topic in ["in", "out", "dead"] {
+        for topic in ["in", "out", "dead", "table"] {
             create_topic(&bootstrap, &format!("{application}.{topic}"), 1, &[]);
         }
         let folder = TempDir::with_prefix("tidemill-mover-").expect("a temporary folder");
@@ -47,6 +47,10 @@ impl Mover {
             .stream(self.topic("in"), Consumed::with(Bytes, value()))
             .repartition(Repartitioned::with(Bytes, value()).named("moved"))
             .to(self.topic("out"), Produced::with(Bytes, value()));
+        self.run(&builder, more)
+    }
+
+    fn run(&self, builder: &StreamsBuilder, more: &str) -> Streams {
         let text = format!(
             "application.id = {:?}\nbootstrap.servers = {:?}\nstate.dir = {:?}\n\
              http.listen = 'off'\n{more}",
@@ -107,6 +111,47 @@ fn keys_values_times_headers_and_the_order_of_records_stay_as_they_were() {
         let between = watermarks(&mover.bootstrap, &mover.between())[0].1;
         assert!(between < 400, "{between} records and markers for 2,000 under {guarantee}");
     }
+}
+
+/// A left join wants records with null keys as well; and a record that no topic takes ends alone.
+#[test]
+fn records_without_a_key_travel_too_and_one_that_is_too_large_is_refused_by_itself() {
+    let mover = Mover::open();
+    let builder = StreamsBuilder::new();
+    let (key, dead) = (|| Nullable(Bytes), mover.topic("dead"));
+    let table = builder.table(
+        mover.topic("table"),
+        Consumed::with(key(), Bytes),
+        Materialized::named("table", Bytes),
+    );
+    builder
+        .stream(mover.topic("in"), Consumed::with(key(), Bytes))
+        .map(|key, value| match &**value {
+            b"large" => (key.clone(), vec![b'x'; 2_000_000]),
+            _ => (key.clone(), value.clone()),
+        })
+        .left_join(&table, |_, value, _| value.clone(), Joined::with(key(), Bytes).named("moved"))
+        .to(mover.topic("out"), Produced::with(key(), Bytes));
+    let settings = format!(
+        "production.exception.handler = 'continue'\n\
+         errors.dead.letter.queue.topic.name = {dead:?}\n"
+    );
+    let streams = mover.run(&builder, &settings);
+    let traced = Outgoing {
+        headers: vec![("tidemill.pack".to_owned(), Some(vec![1]))],
+        ..Outgoing::unkeyed("without a key")
+    };
+    let keyed = ["before", "large", "after"].map(|value| Outgoing::keyed("a", value));
+    produce(&mover.bootstrap, &mover.topic("in"), [traced].into_iter().chain(keyed));
+    let came = read_until(&mover.bootstrap, &mover.topic("out"), 3, LIMIT);
+    streams.handle().stop();
+    streams.join().expect("an orderly end");
+    let values: Vec<&str> = came.iter().map(Received::text).collect();
+    assert_eq!(values, ["without a key", "before", "after"]);
+    assert_eq!(came[0].headers.len(), 1, "{:?}", came[0].headers);
+    let letters = read_committed(&mover.bootstrap, &dead);
+    let values: Vec<&str> = letters.iter().map(Received::text).collect();
+    assert_eq!(values, ["large"]);
 }
 
 #[test]
