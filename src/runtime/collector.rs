@@ -13,7 +13,7 @@ use tidemill_topology::store::{BytesStore, StoreIndex};
 use tidemill_topology::time::Timestamp;
 
 use super::global::GlobalStores;
-use super::pack::{self, PACK_BYTES, Packed, Packer};
+use super::pack::{self, PACK_BYTES, Packed, Packer, bytes_of};
 use super::plan::{Plan, full_name};
 use crate::clock::Clock;
 use crate::kafka::{ErrorClass, KafkaError, Outgoing, ProduceError, Producer, TopicId};
@@ -162,14 +162,13 @@ impl<P: Producer> Collector<P> {
     /// When the producer will not take it.
     pub fn produce(&mut self, record: &Outgoing<'_>) -> Result<(), KafkaError> {
         hand_over(&mut self.producer, record)?;
-        self.count(record.topic, record.key, record.value);
+        self.count(record.topic, bytes_of(record.key, record.value));
         Ok(())
     }
 
     /// Counts a record that is on its way.
     #[inline]
-    fn count(&mut self, topic: TopicId, key: Option<&[u8]>, value: Option<&[u8]>) {
-        let bytes = (key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)) as u64;
+    fn count(&mut self, topic: TopicId, bytes: u64) {
         self.sent += 1;
         // A handle comes from `topic_id`, which makes its place.
         self.outputs[self.output_of[topic.index()]].counts.add(1, bytes);
@@ -209,9 +208,10 @@ impl<P: Producer> Collector<P> {
             timestamp if timestamp < Timestamp::new(0) => self.clock.wall(),
             timestamp => timestamp,
         };
-        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-        let traced: usize = headers.iter().map(|header| len(header.value.as_deref())).sum();
-        let is_large = len(key) + len(value) + traced >= PACK_BYTES;
+        let bytes = bytes_of(key, value);
+        let traced: u64 =
+            headers.iter().map(|header| bytes_of(None, header.value.as_deref())).sum();
+        let is_large = bytes + traced >= PACK_BYTES as u64;
         if is_large {
             // It travels by itself, behind what came before it: if it is too large, it alone is refused.
             self.send_pack(at, partition)?;
@@ -229,7 +229,7 @@ impl<P: Producer> Collector<P> {
             }
             return Err(refused);
         }
-        self.count(self.targets[at].id, key, value);
+        self.count(self.targets[at].id, bytes);
         Ok(())
     }
 
@@ -257,7 +257,11 @@ impl<P: Producer> Collector<P> {
 
     fn close_pack(&mut self, at: usize, partition: usize) {
         self.targets[at].packs[partition].clear();
-        self.open_packs.retain(|open| *open != (at, partition));
+        // Mostly the last, as packs are sent from the end.
+        let known = self.open_packs.iter().rposition(|open| *open == (at, partition));
+        if let Some(known) = known {
+            self.open_packs.swap_remove(known);
+        }
     }
 }
 

@@ -108,9 +108,8 @@ impl<M: Message> Input<M> {
     #[inline]
     pub(super) fn push(&mut self, message: M, headers: &mut Headers) -> Contents {
         self.caught_up.end();
-        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
-        let mut contents =
-            Contents { records: 1, bytes: len(message.key()) + len(message.value()) };
+        let bytes = pack::bytes_of(message.key(), message.value());
+        let mut contents = Contents { records: 1, bytes };
         let mut waiting = Waiting { timestamp: message.timestamp(), message, form: Form::Alone };
         if self.internal {
             let next = self.next.filter(|next| next.offset == waiting.message.offset());

@@ -51,6 +51,13 @@ pub struct Packed<'a> {
     pub timestamp: Timestamp,
 }
 
+/// How many bytes a key and a value have.
+#[inline]
+#[must_use]
+pub fn bytes_of(key: Option<&[u8]>, value: Option<&[u8]>) -> u64 {
+    (key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)) as u64
+}
+
 /// A pack that is being filled.
 #[derive(Debug, Default)]
 pub struct Packer {
@@ -112,7 +119,7 @@ pub struct Contents {
 /// Whether a record's headers say that it is a pack of this or of another version.
 #[must_use]
 pub fn is_pack(headers: &Headers) -> bool {
-    headers.iter().any(|header| header.name == HEADER)
+    headers.last(HEADER).is_some()
 }
 
 /// Why a record is refused that says it is a pack and cannot be read as one.
@@ -137,9 +144,8 @@ pub fn check(headers: &Headers, pack: &[u8]) -> Option<Contents> {
     let mut reader = Reader::new(pack)?;
     while !reader.is_at_end() {
         let record = reader.next(|_, _| ())?;
-        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
         contents.records = contents.records.checked_add(1)?;
-        contents.bytes += len(record.key) + len(record.value);
+        contents.bytes += bytes_of(record.key, record.value);
     }
     (contents.records > 0).then_some(contents)
 }
