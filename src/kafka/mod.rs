@@ -18,7 +18,7 @@ pub use border::{
 };
 pub use error::{ErrorClass, KafkaError};
 pub use group::{Event, GroupMember, GroupMetadata};
-pub use librdkafka::{Librdkafka, MockCluster, PRODUCER_QUEUE_KIB};
+pub use librdkafka::{LEAST_MESSAGE_BYTES, Librdkafka, MockCluster, PRODUCER_QUEUE_KIB};
 pub use partition::{
     Committed, EndOffset, Isolation, Offset, OffsetSpec, Slot, StartAt, TopicPartition,
 };

@@ -368,7 +368,7 @@ impl<C: Cluster> Control<C> {
                 if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
                     looked = Some(Instant::now());
                     self.instance.clean_up();
-                    self.instance.publish_state();
+                    self.instance.publish_state(&given.plan);
                 }
                 std::thread::sleep(Duration::from_millis(20));
                 continue;

@@ -256,10 +256,11 @@ impl<C: Cluster> Instance<C> {
     }
 
     /// Shows what the state takes of memory and disk, and what RocksDB counts.
-    pub fn publish_state(&self) {
+    pub fn publish_state(&self, plan: &Plan) {
         let memory = &self.opening.memory;
         self.shared.metrics.engine().publish(&memory.engine_statistics(), &memory.engine_counts());
-        let bound = MemoryBound::new(&self.config, memory.open_tasks());
+        let bound =
+            MemoryBound::new(&self.config, memory.open_tasks(), plan.repartitioned_partitions());
         self.shared.client().set_memory_bound(bound.parts());
         // What cannot be asked is not shown; writing there will say why.
         if let Ok(disk) = rustix::fs::statvfs(&self.config.state.dir) {

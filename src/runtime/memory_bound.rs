@@ -9,12 +9,14 @@
 //! | `held_back` | `statestore.cache.max.bytes` |
 //! | `fetched` | `fetch.memory.bytes`, once for records to process and once for those to restore |
 //! | `produced` | `queue.buffering.max.kbytes` a thread |
+//! | `packed` | a thread's open pack for each partition of repartition topics, which grows to 16 KiB |
 //!
 //! Outside of it is what a topology keeps itself: stores in memory, global tables, objects of its
 //! operators such as the exchange's books.
 
 use std::collections::BTreeMap;
 
+use super::pack::PACK_BYTES;
 use crate::config::Config;
 use crate::kafka::PRODUCER_QUEUE_KIB;
 
@@ -33,13 +35,14 @@ const A_QUEUED_RECORD: u64 = 3_200;
 /// See the [module](self).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryBound {
-    parts: [(&'static str, u64); 7],
+    parts: [(&'static str, u64); 8],
 }
 
 impl MemoryBound {
-    /// For an instance with that many tasks, copies included.
+    /// For an instance with that many tasks, copies included, of a topology whose repartition topics
+    /// have that many partitions together.
     #[must_use]
-    pub fn new(config: &Config, tasks: usize) -> Self {
+    pub fn new(config: &Config, tasks: usize, repartitioned: u64) -> Self {
         let threads = config.runtime.threads as u64;
         let properties = &config.kafka.properties;
         let queue = ["producer.queue.buffering.max.kbytes", "queue.buffering.max.kbytes"]
@@ -57,6 +60,7 @@ impl MemoryBound {
                 ("held_back", config.state.cache_max_bytes),
                 ("fetched", fetched_by_one(config).saturating_mul(2 * threads)),
                 ("produced", queue.saturating_mul(1024 * threads)),
+                ("packed", repartitioned.saturating_mul(2 * PACK_BYTES as u64 * threads)),
             ],
         }
     }
@@ -105,9 +109,9 @@ mod tests {
         let text = "threads = 2\n'state.memory.bytes' = '64 MiB'\n'write.set.max.bytes' = '8 MiB'\n\
                     'statestore.cache.max.bytes' = '1 MiB'\n'fetch.memory.bytes' = '64 MiB'\n\
                     [kafka]\n'queue.buffering.max.kbytes' = 4096\n";
-        let bound = MemoryBound::new(&config(text), 10);
+        let bound = MemoryBound::new(&config(text), 10, 64);
         let total: u64 = bound.parts().iter().map(|(_, bytes)| bytes).sum();
-        assert_eq!(total, 10 * TASK + (48 + 64 + 16 + 1 + 128 + 8) * MIB);
+        assert_eq!(total, 10 * TASK + (48 + 64 + 16 + 1 + 128 + 8 + 2) * MIB);
         assert_eq!(part(&bound, "produced"), 8 * MIB);
     }
 
@@ -123,7 +127,7 @@ mod tests {
     #[test]
     fn every_consumer_can_take_the_largest_record() {
         let config = config("threads = 4\n'fetch.memory.bytes' = '1 MiB'\n");
-        assert_eq!(part(&MemoryBound::new(&config, 0), "fetched"), 128 * MIB);
+        assert_eq!(part(&MemoryBound::new(&config, 0, 0), "fetched"), 128 * MIB);
         assert_eq!(fetch_properties(&config)["consumer.fetch.max.bytes"], (1 << 20).to_string());
     }
 }

@@ -24,9 +24,13 @@ use tidemill_topology::handler::NamedError;
 use tidemill_topology::record::Headers;
 use tidemill_topology::time::Timestamp;
 
+use crate::kafka::LEAST_MESSAGE_BYTES;
+
 /// Bytes after which a pack is sent: large enough that what Kafka's record costs is shared by dozens,
 /// small enough that a thread can have one open for each partition.
 pub const PACK_BYTES: usize = 8 * 1024;
+// The last record added may be almost as large itself.
+const _: () = assert!(LEAST_MESSAGE_BYTES > 3 * PACK_BYTES as u64);
 /// The header that tells a pack from a record that travels alone.
 pub const HEADER: &str = "tidemill.pack";
 const VERSION: u8 = 1;

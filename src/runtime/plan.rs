@@ -197,6 +197,14 @@ impl Plan {
         changelogs.flatten().any(|changelog| !changelog.is_input)
     }
 
+    /// How many partitions its repartition topics have together.
+    #[must_use]
+    pub fn repartitioned_partitions(&self) -> u64 {
+        let inputs = self.subtopologies.values().flat_map(|subtopology| &subtopology.inputs);
+        let internal = inputs.filter(|input| input.internal);
+        internal.map(|input| u64::try_from(input.partitions).unwrap_or_default()).sum()
+    }
+
     /// All of them, by number.
     pub fn subtopologies(&self) -> impl Iterator<Item = (SubtopologyId, &SubtopologyPlan)> {
         self.subtopologies.iter().map(|(id, plan)| (*id, plan))

@@ -82,6 +82,10 @@ const PRODUCER: &[(&str, &str)] = &[
     ("statistics.interval.ms", INTERVAL_MS),
 ];
 
+/// What `message.max.bytes` has to allow: a pack of a repartition topic holds some 8 KiB of records and
+/// one more that is smaller than that, and what is refused for its size is to be a single record.
+pub const LEAST_MESSAGE_BYTES: u64 = 32_768;
+
 /// How long records of a transaction are gathered. Nobody sees them before it commits, and a commit
 /// sends what waits at once, so a batch goes when it is full. Were this shorter than a request
 /// takes, librdkafka's thread would spin: it does not sleep while a batch is due, and an idempotent
@@ -138,7 +142,16 @@ impl Properties {
                 )));
             }
         }
-        Ok(Self(properties))
+        let properties = Self(properties);
+        let producer = properties.merged(PRODUCER, Purpose::Producer);
+        match producer.get("message.max.bytes").map(|bytes| (bytes, bytes.parse::<u64>())) {
+            Some((bytes, Ok(number))) if number < LEAST_MESSAGE_BYTES => Err(refused(&format!(
+                "\"message.max.bytes\" is {bytes}: it has to be at least {LEAST_MESSAGE_BYTES}, as \
+                 records between subtopologies travel together"
+            ))),
+            // What is no number librdkafka refuses.
+            _ => Ok(properties),
+        }
     }
 
     pub(super) fn consumer(&self, settings: &ConsumerSettings) -> Result<Config, KafkaError> {
@@ -287,6 +300,18 @@ mod tests {
         assert_eq!(restore["fetch.wait.max.ms"], "9");
         assert!(!main.contains_key("linger.ms"));
         assert_eq!(properties.merged(PRODUCER, Purpose::Producer)["linger.ms"], "3");
+    }
+
+    #[test]
+    fn messages_without_room_for_a_pack_are_refused() {
+        for name in ["message.max.bytes", "producer.message.max.bytes"] {
+            let error = properties(&[(name, "32767")]).unwrap_err();
+            assert_eq!(error.class(), ErrorClass::Configuration);
+            assert!(error.message().contains("at least 32768"), "{error}");
+        }
+        assert!(properties(&[("message.max.bytes", "32768")]).is_ok());
+        // Of a consumer it says how large a response may be.
+        assert!(properties(&[("consumer.message.max.bytes", "1000")]).is_ok());
     }
 
     #[test]

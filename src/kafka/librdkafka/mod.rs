@@ -27,5 +27,5 @@ mod statistics;
 pub mod waker;
 
 pub use cluster::Librdkafka;
-pub use config::QUEUE_KIB as PRODUCER_QUEUE_KIB;
+pub use config::{LEAST_MESSAGE_BYTES, QUEUE_KIB as PRODUCER_QUEUE_KIB};
 pub use mock::MockCluster;
