@@ -13,8 +13,9 @@ Beside the workloads of the README there are `latency` (passthrough at a steady 
 second) and `restore` (a changelog of a million keys), for ks and tidemill.
 
 Starts a broker of its own, makes the input, and takes the processors in turn within each round,
-beginning with another one each time, so that whatever disturbs the machine disturbs all of them. Everything is built first by build.sh. Ends
-with 1 if two processors that must agree gave different outputs.
+beginning with another one each time, so that whatever disturbs the machine disturbs all of them.
+Everything is built first by build.sh. Ends with 1 if two processors that must agree gave different
+outputs.
 """
 
 import argparse
