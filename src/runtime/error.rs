@@ -159,7 +159,7 @@ pub enum RuntimeError {
     Consumer(KafkaError),
     /// Another instance has the same transactional id.
     #[error(
-        "this instance was fenced again right after it had recovered: another process uses the same instance id; \
+        "this instance is fenced again and again: another process uses the same instance id; \
          give each its own instance.id or state.dir"
     )]
     DuplicateInstance,

@@ -13,6 +13,7 @@
 //! ```
 
 mod commit;
+mod fencings;
 mod meters;
 mod pause;
 mod publish;
@@ -50,6 +51,7 @@ use crate::kafka::{Cluster, Consumer, Event, GroupMetadata, Producer, ProducerSe
 use crate::metrics::{LocalThread, ThreadMetrics};
 use crate::status::TaskState;
 use commit::apply_if_due;
+use fencings::Fencings;
 use meters::Meters;
 use purge::Purges;
 use stalls::StallWatch;
@@ -68,8 +70,6 @@ const PUBLISH_SHARE: u32 = 50;
 const IDLE: Duration = Duration::from_millis(100);
 /// How long a poll waits while all tasks with records wait for other inputs.
 const INPUT_WAIT: Duration = Duration::from_millis(1);
-/// A second fencing within this time means that another process has the same id.
-const FENCED_AGAIN: Duration = Duration::from_secs(10);
 
 /// What a stream thread is configured with.
 #[derive(Clone)]
@@ -138,9 +138,9 @@ impl ThreadLinks {
     }
 
     /// Whether a call is worth repeating that was first made at `started`.
-    fn has_time_for_more(&self, started: Instant, clock: &Clock) -> bool {
+    fn has_time_for_more(&self, started: Instant, patience: Duration, clock: &Clock) -> bool {
         match self.told_at() {
-            None => clock.elapsed(started) < PATIENCE,
+            None => clock.elapsed(started) < patience,
             Some(told) => clock.elapsed(told) < FINISHING,
         }
     }
@@ -198,7 +198,7 @@ pub struct StreamThread<C: Cluster> {
     last_publish: Instant,
     publish_interval: Duration,
     purges: Purges,
-    last_fenced: Option<Instant>,
+    fencings: Fencings,
     stalls: StallWatch,
     metrics: ThreadMetrics,
     local: LocalThread,
@@ -267,7 +267,7 @@ impl<C: Cluster> StreamThread<C> {
             last_publish: now,
             publish_interval: PUBLISH,
             purges: Purges::new(now),
-            last_fenced: None,
+            fencings: Fencings::default(),
             stalls: StallWatch::new(now),
             metrics,
             local: LocalThread::default(),
@@ -347,10 +347,9 @@ impl<C: Cluster> StreamThread<C> {
             Reaction::Rollback => self.rollback(false),
             Reaction::NewProducer => {
                 self.metrics.fenced();
-                if self.last_fenced.is_some_and(|last| self.clock.elapsed(last) < FENCED_AGAIN) {
+                if self.fencings.note(self.clock.now()) {
                     return Err(RuntimeError::DuplicateInstance);
                 }
-                self.last_fenced = Some(self.clock.now());
                 self.rollback(true)
             }
         }

@@ -138,9 +138,7 @@ impl Sim {
             Ok(()) => note!(world, "{} has stopped", life.process),
             Err(error) => {
                 note!(world, "{} ended: {error}", life.process);
-                if !is_excused(error) {
-                    world.violations.push(format!("{} stopped by itself: {error}", life.process));
-                }
+                world.violations.push(format!("{} stopped by itself: {error}", life.process));
             }
         }
         let (sim, setup) = (self.clone(), Arc::clone(setup));
@@ -148,12 +146,6 @@ impl Sim {
             world.after(back_after, move |world| world.start(life.process, &sim, setup));
         }
     }
-}
-
-/// Whether an instance may end with this error although nobody told it to.
-fn is_excused(error: &RuntimeError) -> bool {
-    // Fenced twice by timeouts of its own transactions: it says so, and is started again.
-    matches!(error, RuntimeError::DuplicateInstance)
 }
 
 /// Names an instance that names itself: a name of its own making would not follow from the seed.

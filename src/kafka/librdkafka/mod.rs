@@ -1,9 +1,10 @@
 //! The adapter to Kafka by librdkafka's C interface; the only place with `unsafe` code.
 //!
 //! Read in this order: [`cluster`] (opens clients), `config` (the properties they start from),
-//! [`consumer`], [`message`], [`producer`], [`admin`], [`mock`]; underneath lie `native` (owners of C
-//! handles), `codes` (what error codes mean), `request` and
-//! `described` (admin calls, made synchronous), `callbacks`, `statistics`, [`waker`] and `log`.
+//! [`consumer`], [`message`], [`producer`], `offsets_call` (the one call that may not return),
+//! [`admin`], [`mock`]; underneath lie `native` (owners of C handles), `codes` (what error codes mean),
+//! `request` and `described` (admin calls, made synchronous), `callbacks`, `statistics`, [`waker`] and
+//! `log`.
 //!
 //! Why the C interface and not the `rdkafka` crate: batches, cached topic handles, delivery
 //! reports and transaction calls without its polling are what the record path and the commit are
@@ -21,6 +22,7 @@ mod log;
 pub mod message;
 pub mod mock;
 mod native;
+mod offsets_call;
 pub mod producer;
 mod request;
 mod statistics;

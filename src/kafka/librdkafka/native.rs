@@ -7,6 +7,7 @@ use std::time::Duration;
 use rdkafka_sys::bindings::*;
 
 use super::super::error::{ErrorClass, KafkaError};
+use super::super::group::GroupMetadata;
 use super::super::partition::{Committed, Offset, TopicPartition};
 use super::codes::{self, read_code};
 
@@ -179,6 +180,8 @@ pub(super) struct Shared<T>(NonNull<T>);
 
 // SAFETY: it owns its value as a box does.
 unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: by itself it gives a pointer away, nothing more.
+unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
     pub(super) fn new(value: T) -> Self {
@@ -251,6 +254,9 @@ impl Drop for Queue {
 /// A list of partitions with offsets, as librdkafka's calls take and give it.
 #[derive(Debug)]
 pub(super) struct PartitionList(NonNull<rd_kafka_topic_partition_list_t>);
+
+// SAFETY: it owns what it points to, and nothing else does.
+unsafe impl Send for PartitionList {}
 
 impl PartitionList {
     pub(super) fn with_capacity(capacity: usize) -> Self {
@@ -386,4 +392,47 @@ pub(super) fn committed_of(element: &rd_kafka_topic_partition_t) -> Option<Commi
         leader_epoch: leader_epoch_of(element),
         metadata,
     })
+}
+
+/// A group identity as the transaction calls take it.
+#[derive(Debug)]
+pub(super) struct GroupIdentity(NonNull<rd_kafka_consumer_group_metadata_t>);
+
+// SAFETY: it owns what it points to, and nothing else does.
+unsafe impl Send for GroupIdentity {}
+
+impl GroupIdentity {
+    pub(super) fn new(group: &GroupMetadata) -> Result<Self, KafkaError> {
+        let operation = "name group";
+        let id = c_string(&group.group_id, operation)?;
+        let member = c_string(&group.member_id, operation)?;
+        let instance = match &group.group_instance_id {
+            Some(instance) => Some(c_string(instance, operation)?),
+            None => None,
+        };
+        // SAFETY: all names are live and copied.
+        let raw = unsafe {
+            rd_kafka_consumer_group_metadata_new_with_genid(
+                id.as_ptr(),
+                group.generation,
+                member.as_ptr(),
+                instance.as_ref().map_or(std::ptr::null(), |instance| instance.as_ptr()),
+            )
+        };
+        NonNull::new(raw).map(Self).ok_or_else(|| {
+            codes::error(rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG, operation)
+        })
+    }
+
+    /// For calls into librdkafka.
+    pub(super) fn raw(&self) -> *const rd_kafka_consumer_group_metadata_t {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for GroupIdentity {
+    fn drop(&mut self) {
+        // SAFETY: owned, dropped once.
+        unsafe { rd_kafka_consumer_group_metadata_destroy(self.0.as_ptr()) };
+    }
 }

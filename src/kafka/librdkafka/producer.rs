@@ -5,6 +5,7 @@
 //! serve callbacks while they wait but not events.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +23,8 @@ use super::super::settings::ProducerSettings;
 use super::super::statistics::ClientStatistics;
 use super::super::topic::{Deliveries, TopicId};
 use super::codes::{self, check_transactional, read_code};
-use super::native::{Client, Config, PartitionList, Shared, UNASSIGNED, c_string, millis, text};
+use super::native::{Client, Config, Shared, UNASSIGNED, c_string, millis, text};
+use super::offsets_call::OffsetsCalls;
 use super::statistics;
 
 /// What is left at least for committing when the deliveries before it took all the time.
@@ -31,12 +33,27 @@ const SHORTEST_CALL: Duration = Duration::from_millis(100);
 /// A producer of one thread, transactional or not.
 #[derive(Debug)]
 pub struct LibrdkafkaProducer {
-    client: Client,
+    client: Arc<Handle>,
+    offsets_calls: OffsetsCalls,
     /// By [`TopicId`]; freed before the client ends.
     topics: Vec<NonNull<rd_kafka_topic_t>>,
     ids: FxHashMap<Arc<str>, TopicId>,
-    /// Written by the callbacks while a call into librdkafka runs.
+}
+
+/// A client and what belongs to it. A call that does not return keeps it beyond its producer.
+#[derive(Debug)]
+pub(super) struct Handle {
+    client: Client,
+    /// Written by the callbacks while a call of the producer into librdkafka runs.
     reports: Shared<Reports>,
+}
+
+impl Deref for Handle {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
 }
 
 /// What the callbacks of a producer write.
@@ -60,7 +77,12 @@ impl LibrdkafkaProducer {
             rd_kafka_conf_set_opaque(config.raw(), reports.raw().cast());
         }
         let client = Client::new(rd_kafka_type_t::RD_KAFKA_PRODUCER, config)?;
-        Ok(Self { client, topics: Vec::new(), ids: FxHashMap::default(), reports })
+        Ok(Self {
+            client: Arc::new(Handle { client, reports }),
+            offsets_calls: OffsetsCalls::default(),
+            topics: Vec::new(),
+            ids: FxHashMap::default(),
+        })
     }
 
     /// Waits until a broker that will stay can be spoken to.
@@ -174,19 +196,7 @@ impl Producer for LibrdkafkaProducer {
         group: &GroupMetadata,
         timeout: Duration,
     ) -> Result<(), KafkaError> {
-        let operation = "send offsets to transaction";
-        let list = PartitionList::of_commits(offsets)?;
-        let identity = Identity::new(group)?;
-        // SAFETY: everything passed is live; librdkafka copies it.
-        unsafe {
-            let outcome = rd_kafka_send_offsets_to_transaction(
-                self.client.raw(),
-                list.raw(),
-                identity.0.as_ptr(),
-                millis(timeout),
-            );
-            check_transactional(outcome, operation)
-        }
+        self.offsets_calls.call(&self.client, offsets, group, timeout)
     }
 
     fn commit(&mut self, timeout: Duration) -> Result<(), KafkaError> {
@@ -202,6 +212,7 @@ impl Producer for LibrdkafkaProducer {
     }
 
     fn abort(&mut self, timeout: Duration) -> Result<(), KafkaError> {
+        self.offsets_calls.settle()?;
         // librdkafka purges its queues itself before it waits.
         // SAFETY: the client is live. The delivery callback runs on this thread meanwhile.
         unsafe {
@@ -294,7 +305,7 @@ impl Producer for LibrdkafkaProducer {
     fn deliveries(&mut self) -> &mut Deliveries {
         // SAFETY: live until the drop, and the callback cannot run while this borrow of `self`
         // lasts.
-        let reports = unsafe { &mut *self.reports.raw() };
+        let reports = unsafe { &mut *self.client.reports.raw() };
         &mut reports.deliveries
     }
 
@@ -315,7 +326,7 @@ impl Producer for LibrdkafkaProducer {
 
     fn take_statistics(&mut self) -> Option<ClientStatistics> {
         // SAFETY: as in `deliveries`.
-        let reports = unsafe { &mut *self.reports.raw() };
+        let reports = unsafe { &mut *self.client.reports.raw() };
         reports.statistics.take()
     }
 }
@@ -394,39 +405,5 @@ fn native_headers(headers: &Headers) -> Result<*mut rd_kafka_headers_t, KafkaErr
             }
         }
         Ok(list)
-    }
-}
-
-/// A group identity as the transaction calls take it.
-struct Identity(NonNull<rd_kafka_consumer_group_metadata_t>);
-
-impl Identity {
-    fn new(group: &GroupMetadata) -> Result<Self, KafkaError> {
-        let operation = "name group";
-        let id = c_string(&group.group_id, operation)?;
-        let member = c_string(&group.member_id, operation)?;
-        let instance = match &group.group_instance_id {
-            Some(instance) => Some(c_string(instance, operation)?),
-            None => None,
-        };
-        // SAFETY: all names are live and copied.
-        let raw = unsafe {
-            rd_kafka_consumer_group_metadata_new_with_genid(
-                id.as_ptr(),
-                group.generation,
-                member.as_ptr(),
-                instance.as_ref().map_or(ptr::null(), |instance| instance.as_ptr()),
-            )
-        };
-        NonNull::new(raw)
-            .map(Self)
-            .ok_or_else(|| codes::error(Code::RD_KAFKA_RESP_ERR__INVALID_ARG, operation))
-    }
-}
-
-impl Drop for Identity {
-    fn drop(&mut self) {
-        // SAFETY: owned, dropped once.
-        unsafe { rd_kafka_consumer_group_metadata_destroy(self.0.as_ptr()) };
     }
 }

@@ -19,7 +19,7 @@ use tidemill_topology::record::Headers;
 use tidemill_topology::store::StoreIndex;
 use tidemill_topology::time::Timestamp;
 
-use super::{StreamThread, ThreadLinks};
+use super::{PATIENCE, StreamThread, ThreadLinks};
 use crate::clock::Clock;
 use crate::config::ProcessingGuarantee;
 use crate::kafka::{
@@ -33,6 +33,10 @@ use crate::runtime::observe::Shared;
 use crate::runtime::opening::OpenStores;
 use crate::runtime::restore::Work;
 use crate::status::TaskState;
+
+/// How long offsets may take to join the transaction: nothing is decided by it, so giving up costs no
+/// more than doing the work again.
+const OFFSETS: Duration = Duration::from_secs(10);
 
 impl<C: Cluster> StreamThread<C> {
     pub(super) fn has_work_to_commit(&self) -> bool {
@@ -186,14 +190,15 @@ impl<C: Cluster> StreamThread<C> {
             if !trusted && (self.consumer.assignment_lost() || !group.is_member() || !same) {
                 return Err(RuntimeError::IdentityChanged);
             }
-            patiently(&self.clock, &self.links, |limit| {
+            patiently(&self.clock, &self.links, OFFSETS, |limit| {
                 self.collector.producer().send_offsets(offsets, &group, limit)
             })?;
         }
         let step = self.note_step(CommitStep::Offsets, step);
         // 3 and 5. Committing waits for every delivery first, and fails if one failed.
-        let result =
-            patiently(&self.clock, &self.links, |limit| self.collector.producer().commit(limit));
+        let result = patiently(&self.clock, &self.links, PATIENCE, |limit| {
+            self.collector.producer().commit(limit)
+        });
         self.collector.producer().poll(Duration::ZERO);
         self.note_step(CommitStep::Transaction, step);
         match result {
@@ -216,7 +221,9 @@ impl<C: Cluster> StreamThread<C> {
 
     /// Waits until everything that was produced is delivered.
     fn deliver(&mut self) -> Result<(), RuntimeError> {
-        patiently(&self.clock, &self.links, |limit| self.collector.producer().flush(limit))?;
+        patiently(&self.clock, &self.links, PATIENCE, |limit| {
+            self.collector.producer().flush(limit)
+        })?;
         self.delivery_error().map_or(Ok(()), Err)
     }
 
@@ -405,13 +412,15 @@ pub(super) fn apply_if_due<M: Message>(
 fn patiently(
     clock: &Clock,
     links: &ThreadLinks,
+    patience: Duration,
     mut call: impl FnMut(Duration) -> Result<(), KafkaError>,
 ) -> Result<(), KafkaError> {
     let started = clock.now();
     loop {
         match call(links.call_limit(clock)) {
             Err(error)
-                if error.class().is_retriable() && links.has_time_for_more(started, clock) =>
+                if error.class().is_retriable()
+                    && links.has_time_for_more(started, patience, clock) =>
             {
                 tracing::warn!(%error, "repeating the call");
             }

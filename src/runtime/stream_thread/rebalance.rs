@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tidemill_topology::graph::TaskId;
 
-use super::{CALL, MessageOf, OFFSETS_WAIT, StreamThread};
+use super::{CALL, MessageOf, OFFSETS_WAIT, PATIENCE, StreamThread};
 use crate::kafka::{
     Cluster, Committed, Consumer, Event, GroupMetadata, Isolation, KafkaError, Offset, OffsetSpec,
     StartAt, TopicPartition,
@@ -196,8 +196,8 @@ impl<C: Cluster> StreamThread<C> {
         }
         let started = self.clock.now();
         loop {
-            let is_late =
-                self.links.must_end() && !self.links.has_time_for_more(started, &self.clock);
+            let is_late = self.links.must_end()
+                && !self.links.has_time_for_more(started, PATIENCE, &self.clock);
             let patience = if is_late { Duration::ZERO } else { CANCEL_LOOK };
             match self.clock.receive_within(&self.links.done, patience) {
                 Ok(Done::Cancelled { task }) if task == id => return,

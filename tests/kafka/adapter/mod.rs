@@ -6,6 +6,7 @@ mod groups;
 mod in_process;
 mod reading;
 mod transactions;
+mod unanswered;
 
 use std::time::{Duration, Instant};
 

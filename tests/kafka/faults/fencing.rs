@@ -26,15 +26,18 @@ fn a_producer_that_is_fenced_is_replaced_and_nothing_is_counted_twice() {
     let instance = words.start("one");
     words.send(300);
     words.wait_for_counts(300, 1);
-    fence(&words, "one");
-    words.send(300);
-    words.wait_for_counts(300, 2);
-    assert_eq!(instance.metric("tidemill_fences_total", ""), 1.0);
+    // Several others may take a thread for dead at once.
+    for round in 1..=3 {
+        fence(&words, "one");
+        words.send(300);
+        words.wait_for_counts(300, 1 + round);
+        assert_eq!(instance.metric("tidemill_fences_total", ""), round as f64);
+    }
     instance.stop();
 }
 
 #[test]
-fn an_instance_that_is_fenced_again_at_once_stops_and_names_the_cause() {
+fn an_instance_that_is_fenced_again_and_again_stops_and_names_the_cause() {
     let words = Words::open_on_shared(2);
     let instance = words.start("one");
     words.send(100);
