@@ -45,35 +45,41 @@ struct Caller {
 }
 
 impl OffsetsCalls {
-    /// Makes the call, or waits on for the one that is under way.
+    /// Begins a call, unless one is under way: that is the one to wait for then.
     ///
     /// # Errors
-    /// `TimedOut` when it has not returned in time; what librdkafka says otherwise.
-    pub(super) fn call(
+    /// When it cannot be made.
+    pub(super) fn begin(
         &mut self,
         client: &Arc<Handle>,
         offsets: &[Committed],
         group: &GroupMetadata,
         timeout: Duration,
     ) -> Result<(), KafkaError> {
-        if self.thread.is_none() {
-            self.thread = Some(Caller::start()?);
+        if self.is_under_way {
+            return Ok(());
         }
-        let Some(caller) = &self.thread else { return Err(died()) };
-        if !self.is_under_way {
-            let (offsets, group) =
-                (PartitionList::of_commits(offsets)?, GroupIdentity::new(group)?);
-            let call = Call { client: Arc::clone(client), offsets, group, timeout };
-            caller.calls.send(call).map_err(|_| died())?;
-            self.is_under_way = true;
-        }
-        let outcome = match caller.outcomes.recv_timeout(timeout) {
-            Ok(outcome) => outcome,
-            Err(RecvTimeoutError::Timeout) => return Err(unanswered()),
-            Err(RecvTimeoutError::Disconnected) => Err(died()),
+        let (offsets, group) = (PartitionList::of_commits(offsets)?, GroupIdentity::new(group)?);
+        let call = Call { client: Arc::clone(client), offsets, group, timeout };
+        let thread = match self.thread.take() {
+            Some(thread) => thread,
+            None => Caller::start()?,
+        };
+        self.thread.insert(thread).calls.send(call).map_err(|_| died())?;
+        self.is_under_way = true;
+        Ok(())
+    }
+
+    /// The outcome, if it comes within `timeout`.
+    pub(super) fn outcome(&mut self, timeout: Duration) -> Option<Result<(), KafkaError>> {
+        let answer = self.thread.as_ref().map(|caller| caller.outcomes.recv_timeout(timeout));
+        let outcome = match answer {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(RecvTimeoutError::Timeout)) => return None,
+            Some(Err(RecvTimeoutError::Disconnected)) | None => Err(died()),
         };
         self.is_under_way = false;
-        outcome
+        Some(outcome)
     }
 
     /// Forgets the outcome of a call that was given up.
@@ -84,11 +90,8 @@ impl OffsetsCalls {
         if !self.is_under_way {
             return Ok(());
         }
-        let caller = self.thread.as_ref().ok_or_else(died)?;
-        // Whatever it was: who gave it up has dropped the transaction.
-        let _outcome = caller.outcomes.try_recv().map_err(|_| unanswered())?;
-        self.is_under_way = false;
-        Ok(())
+        // Whatever it is: who gave it up has dropped the transaction.
+        self.outcome(Duration::ZERO).map(drop).ok_or_else(unanswered)
     }
 }
 
@@ -128,7 +131,8 @@ impl Call {
     }
 }
 
-fn unanswered() -> KafkaError {
+/// What a call that takes too long comes to.
+pub(super) fn unanswered() -> KafkaError {
     let text = "librdkafka has not answered yet; a new producer ends the transaction if it goes on";
     KafkaError::new(ErrorClass::TimedOut, "_TIMED_OUT", OPERATION, text)
 }

@@ -24,11 +24,13 @@ use super::super::statistics::ClientStatistics;
 use super::super::topic::{Deliveries, TopicId};
 use super::codes::{self, check_transactional, read_code};
 use super::native::{Client, Config, Shared, UNASSIGNED, c_string, millis, text};
-use super::offsets_call::OffsetsCalls;
+use super::offsets_call::{OffsetsCalls, unanswered};
 use super::statistics;
 
 /// What is left at least for committing when the deliveries before it took all the time.
 const SHORTEST_CALL: Duration = Duration::from_millis(100);
+/// In what steps deliveries are waited for.
+const SLICE: Duration = Duration::from_millis(1);
 
 /// A producer of one thread, transactional or not.
 #[derive(Debug)]
@@ -97,13 +99,13 @@ impl LibrdkafkaProducer {
 
     /// Sends what waits at once, and waits until it is delivered.
     ///
-    /// In slices of a millisecond: within one call librdkafka looks every ten whether all is
-    /// delivered, unless a delivery report wakes it, and successes may have none.
+    /// In slices: within one call librdkafka looks every ten milliseconds whether all is delivered,
+    /// unless a delivery report wakes it, and successes may have none.
     fn deliver(&mut self, timeout: Duration) -> Code {
         let deadline = Instant::now() + timeout;
         loop {
             // SAFETY: the client is live. The delivery callback runs on this thread meanwhile.
-            let code = unsafe { rd_kafka_flush(self.client.raw(), 1) };
+            let code = unsafe { rd_kafka_flush(self.client.raw(), millis(SLICE)) };
             if code != Code::RD_KAFKA_RESP_ERR__TIMED_OUT || Instant::now() >= deadline {
                 return code;
             }
@@ -196,7 +198,18 @@ impl Producer for LibrdkafkaProducer {
         group: &GroupMetadata,
         timeout: Duration,
     ) -> Result<(), KafkaError> {
-        self.offsets_calls.call(&self.client, offsets, group, timeout)
+        let deadline = Instant::now() + timeout;
+        self.offsets_calls.begin(&self.client, offsets, group, timeout)?;
+        loop {
+            // The commit waits for the deliveries; the brokers may do both at once.
+            let is_delivered = self.deliver(SLICE) != Code::RD_KAFKA_RESP_ERR__TIMED_OUT;
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.offsets_calls.outcome(if is_delivered { left } else { Duration::ZERO }) {
+                Some(outcome) => return outcome,
+                None if left.is_zero() => return Err(unanswered()),
+                None => {}
+            }
+        }
     }
 
     fn commit(&mut self, timeout: Duration) -> Result<(), KafkaError> {
