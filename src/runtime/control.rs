@@ -12,6 +12,7 @@ use super::global::GlobalStores;
 use super::instance::{Instance, Standbys, Worker};
 use super::observe::Phase;
 use super::plan::Plan;
+use super::recent::Recent;
 use super::restore::Work;
 use super::stop::StopSignal;
 use crate::kafka::{Cluster, KafkaError, Waker};
@@ -22,9 +23,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Threads that work for so long after they were told to stop are named in the log.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// A thread that its group refuses for good is replaced, but only once within this time: two
-/// instances of one name would refuse each other for ever.
-const REPLACED_AGAIN: Duration = Duration::from_secs(60);
+/// A thread that its group refuses for good is replaced, unless that happens so often within
+/// [`REPLACED_WITHIN`]: two instances of one name would refuse each other for ever. Once or twice it is
+/// a coordinator that moved, or a predecessor that came back.
+const REPLACED_TOO_OFTEN: usize = 4;
+const REPLACED_WITHIN: Duration = Duration::from_secs(60);
 
 /// What reaches into the instance from outside.
 pub(super) struct Links {
@@ -305,20 +308,21 @@ impl<C: Cluster> Control<C> {
         Ok(Running { name, number: Some(number), thread })
     }
 
-    /// Forgets a thread that its group refuses for good, unless it was replaced just now; whether it
+    /// Forgets a thread that its group refuses for good, unless it was too often lately; whether it
     /// is to be started anew. After a pause longer than the session the group may refuse a static
     /// member for its own old self, and the client cannot recover from that.
     fn forget_refused(
         &self,
         name: &str,
         error: &RuntimeError,
-        replaced: &mut HashMap<String, Instant>,
+        refused: &mut HashMap<String, Recent>,
     ) -> bool {
         if !matches!(error, RuntimeError::Consumer(_)) || self.instance.is_stopping() {
             return false;
         }
-        let last = replaced.insert(name.to_owned(), Instant::now());
-        if last.is_some_and(|last| last.elapsed() < REPLACED_AGAIN) {
+        let recent =
+            refused.entry(name.to_owned()).or_insert_with(|| Recent::within(REPLACED_WITHIN));
+        if recent.note(Instant::now()) >= REPLACED_TOO_OFTEN {
             return false;
         }
         tracing::warn!(thread = name, %error, "the thread is started anew");
@@ -332,7 +336,7 @@ impl<C: Cluster> Control<C> {
         let mut looked: Option<Instant> = None;
         let mut leaving: Vec<(String, Sender<String>)> = Vec::new();
         let mut rejoining: Vec<String> = Vec::new();
-        let mut replaced = HashMap::new();
+        let mut refused = HashMap::new();
         let mut named_slow = false;
         while !threads.is_empty() {
             let stream_threads = threads.iter().filter(|thread| thread.number.is_some());
@@ -393,7 +397,7 @@ impl<C: Cluster> Control<C> {
             }
             if let Err(error) = ended {
                 if let Some(number) = number
-                    && self.forget_refused(&name, &error, &mut replaced)
+                    && self.forget_refused(&name, &error, &mut refused)
                 {
                     threads.push(self.start_thread(number, given)?);
                     continue;

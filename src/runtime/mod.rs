@@ -27,6 +27,7 @@ mod orphan_watch;
 pub mod pack;
 pub mod plan;
 pub mod query;
+mod recent;
 pub mod restore;
 pub mod restore_listener;
 pub mod standby;

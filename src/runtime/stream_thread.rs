@@ -13,7 +13,6 @@
 //! ```
 
 mod commit;
-mod fencings;
 mod meters;
 mod pause;
 mod publish;
@@ -43,6 +42,7 @@ use super::idle::TaskIdle;
 use super::observe::Shared;
 use super::plan::Plan;
 use super::query::readable::Asker;
+use super::recent::Recent;
 use super::restore::{Done, Work};
 use super::stop::{FINISHING, LEAVING, StopSignal, call_limit};
 use crate::clock::Clock;
@@ -51,7 +51,6 @@ use crate::kafka::{Cluster, Consumer, Event, GroupMetadata, Producer, ProducerSe
 use crate::metrics::{LocalThread, ThreadMetrics};
 use crate::status::TaskState;
 use commit::apply_if_due;
-use fencings::Fencings;
 use meters::Meters;
 use purge::Purges;
 use stalls::StallWatch;
@@ -60,6 +59,12 @@ use stalls::StallWatch;
 const CALL: Duration = Duration::from_secs(5);
 /// How long such calls are repeated before the thread rolls back.
 const PATIENCE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_secs(60);
+/// So many fencings within a minute mean that another process has the same id. A thread that others
+/// took for dead is fenced by each of them that ends its transaction, and may be fenced by one of them
+/// twice: the coordinator aborts at the first request, and gives the id away only at a later one, when
+/// the thread may be back already.
+const FENCED_TOO_OFTEN: usize = 8;
 /// How long committed offsets are waited for at first, while other tasks stand still.
 const OFFSETS_WAIT: Duration = Duration::from_millis(200);
 /// How often status and metrics are published, at most.
@@ -198,7 +203,7 @@ pub struct StreamThread<C: Cluster> {
     last_publish: Instant,
     publish_interval: Duration,
     purges: Purges,
-    fencings: Fencings,
+    fencings: Recent,
     stalls: StallWatch,
     metrics: ThreadMetrics,
     local: LocalThread,
@@ -267,7 +272,7 @@ impl<C: Cluster> StreamThread<C> {
             last_publish: now,
             publish_interval: PUBLISH,
             purges: Purges::new(now),
-            fencings: Fencings::default(),
+            fencings: Recent::within(MINUTE),
             stalls: StallWatch::new(now),
             metrics,
             local: LocalThread::default(),
@@ -347,7 +352,7 @@ impl<C: Cluster> StreamThread<C> {
             Reaction::Rollback => self.rollback(false),
             Reaction::NewProducer => {
                 self.metrics.fenced();
-                if self.fencings.note(self.clock.now()) {
+                if self.fencings.note(self.clock.now()) >= FENCED_TOO_OFTEN {
                     return Err(RuntimeError::DuplicateInstance);
                 }
                 self.rollback(true)
