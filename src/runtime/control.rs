@@ -24,10 +24,11 @@ const LOOK: Duration = Duration::from_secs(1);
 const SLOW: Duration = Duration::from_secs(5);
 
 /// A thread that its group refuses for good is replaced, unless that happens so often within
-/// [`REPLACED_WITHIN`]: two instances of one name would refuse each other for ever. Once or twice it is
-/// a coordinator that moved, or a predecessor that came back.
-const REPLACED_TOO_OFTEN: usize = 4;
-const REPLACED_WITHIN: Duration = Duration::from_secs(60);
+/// [`REPLACED_WITHIN`]: two instances of one name would refuse each other for ever, each the other at
+/// its next heartbeat. Of two, the older one is refused first, so it is the one that ends. What else
+/// refuses a thread, a coordinator that moved, does so at most once a session.
+const REPLACED_TOO_OFTEN: usize = 3;
+const REPLACED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What reaches into the instance from outside.
 pub(super) struct Links {
