@@ -214,11 +214,24 @@ impl<C: Cluster> StreamThread<C> {
         }
     }
 
+    /// An input's log does not have the position to read from.
     pub(super) fn out_of_range(
         &mut self,
         partition: &TopicPartition,
         error: &KafkaError,
     ) -> Result<(), RuntimeError> {
+        let is_held =
+            self.tasks.values().any(|task| task.partitions().any(|held| held == partition));
+        if !is_held {
+            // Another's by now, who has gone on and deleted what is done.
+            tracing::info!(thread = self.config.name, %error, "a partition that has left; passed over");
+            return Ok(());
+        }
+        if let Some(committed) = self.committed_within_log(partition)? {
+            // The group has gone on without this thread, which may not know yet that it was given up.
+            self.read_from(partition, committed)?;
+            return Err(RuntimeError::IdentityChanged);
+        }
         self.shared.client().error("out_of_range");
         if !self.config.skip_out_of_range {
             return Err(RuntimeError::InputOutOfRange {
@@ -228,10 +241,37 @@ impl<C: Cluster> StreamThread<C> {
         }
         let first = self.first_offset(partition)?;
         tracing::error!(%partition, continues_at = %first, "records were gone before they were processed; skipped");
-        // The client does not seek a partition that it stopped reading: it is assigned anew.
+        self.read_from(partition, first)
+    }
+
+    /// The client does not seek a partition that it stopped reading: it is assigned anew.
+    fn read_from(
+        &mut self,
+        partition: &TopicPartition,
+        offset: Offset,
+    ) -> Result<(), RuntimeError> {
         self.consumer.incremental_unassign(std::slice::from_ref(partition))?;
-        self.consumer.incremental_assign(&[StartAt::offset(partition.clone(), first)])?;
+        self.consumer.incremental_assign(&[StartAt::offset(partition.clone(), offset)])?;
         Ok(())
+    }
+
+    /// What the group has committed of a partition, if its log still has it.
+    fn committed_within_log(
+        &self,
+        partition: &TopicPartition,
+    ) -> Result<Option<Offset>, RuntimeError> {
+        let asked = std::slice::from_ref(partition);
+        let limit = self.links.call_limit(&self.clock);
+        let committed = self.consumer.committed(asked, limit)?.into_iter().flatten().next();
+        let Some(committed) = committed else { return Ok(None) };
+        let bound = |spec| -> Result<Option<Offset>, RuntimeError> {
+            let isolation = Isolation::ReadUncommitted;
+            let ends = self.consumer.list_offsets(asked, spec, isolation, limit)?;
+            Ok(ends.first().and_then(|end| end.offset))
+        };
+        let (first, end) = (bound(OffsetSpec::Earliest)?, bound(OffsetSpec::Latest)?);
+        let is_within = first <= Some(committed.offset) && Some(committed.offset) <= end;
+        Ok(is_within.then_some(committed.offset))
     }
 
     pub(super) fn first_offset(&self, partition: &TopicPartition) -> Result<Offset, RuntimeError> {
