@@ -470,12 +470,12 @@ fn kafka_jars() -> PathBuf {
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
 }
 
-/// Ports that nobody listens on, below the range from which the kernel takes the ports of outgoing
-/// connections.
+/// Ports that nobody listens on, each handed out once, below the range from which the kernel takes the
+/// ports of outgoing connections.
 ///
 /// A port of that range could be lost while its broker is down: to any connection, even to that
 /// of a client that keeps trying to reach the broker and is given the same port as its own.
-fn free_ports(count: usize) -> Vec<u16> {
+pub fn free_ports(count: usize) -> Vec<u16> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let first_outgoing = range.split_whitespace().next().and_then(|port| port.parse().ok());

@@ -164,7 +164,7 @@ fn a_broker_that_stands_still_again_and_again_fails_commits() {
 #[test]
 fn a_rival_with_the_same_id_fences_again_and_again() {
     const THREADS: usize = 4;
-    // A thread that is fenced twice within 10 seconds gives up.
+    // A thread that is fenced eight times within a minute gives up.
     const TURN: Duration = Duration::from_millis(3_500);
     let market = Market::open(&KafkaCluster::shared().bootstrap(), 4);
     let (at, prometheus, mut one) =

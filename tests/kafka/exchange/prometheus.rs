@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use tidemill_test_support::Tidemill;
+use tidemill_test_support::broker::free_ports;
 use tidemill_test_support::patience::wait_up_to;
 use tidemill_test_support::process::{Finished, http_get, run_to_end};
 
@@ -20,10 +20,9 @@ pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// An address of this machine at which nothing listens.
+/// An address of this machine at which nothing listens, another one each time.
 pub fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port of this machine");
-    listener.local_addr().expect("the address just bound").to_string()
+    format!("127.0.0.1:{}", free_ports(1)[0])
 }
 
 /// Runs `promtool` to its end.
