@@ -15,4 +15,6 @@ pub enum Mistake {
     TrustsIdentity,
     /// A restored task begins at its committed offset, as if nothing of the pack there were done.
     ForgetsPartOfPack,
+    /// An offset out of range means lost records, even where a successor went on and purged them.
+    TakesPurgedForLost,
 }

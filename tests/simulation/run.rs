@@ -258,6 +258,7 @@ struct Layout {
     /// Whether an instance joins only when it is warm.
     warm: bool,
     fed_in_transactions: bool,
+    purge_ms: u64,
     weather: Weather,
     timing: Timing,
 }
@@ -299,6 +300,7 @@ impl Layout {
                 slow_records: random.below(4),
                 slow_markers: random.below(60),
             },
+            purge_ms: if random.chance(300) { 30_000 } else { random.between(200, 4_000) },
             timing: Timing::default(),
         }
     }
@@ -314,13 +316,14 @@ impl Layout {
                 "application.id = \"{APPLICATION}\"\nbootstrap.servers = \"simulated:9092\"\n\
                  {name}state.dir = \"{directory}\"\nthreads = {}\ncommit.interval.ms = {}\n\
                  state.flush.interval.ms = {}\nmax.poll.records = {}\nstate.memory.bytes = \"8 MiB\"\n\
-                 standby.replicas = {}\njoin.when.warm = {}\n",
+                 standby.replicas = {}\njoin.when.warm = {}\npurge.interval.ms = {}\n",
                 self.threads,
                 self.commit_ms,
                 self.flush_ms,
                 self.poll_records,
                 self.copies,
-                self.warm && self.copies > 0
+                self.warm && self.copies > 0,
+                self.purge_ms
             );
             Config::from_toml("simulation", &text).expect("a sound configuration")
         };

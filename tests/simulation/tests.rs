@@ -77,6 +77,11 @@ fn a_restart_that_forgets_how_much_of_a_pack_is_done_is_found() {
 }
 
 #[test]
+fn a_thread_that_takes_what_its_successor_purged_for_lost_is_found() {
+    assert!(first_to_find(Mistake::TakesPurgedForLost).is_some());
+}
+
+#[test]
 fn whatever_the_order_of_events_no_two_processes_commit_a_lent_task_over_each_other() {
     let explored = explore(Omission::Nothing);
     assert!(explored.violation.is_none(), "{:#?}", explored.violation);

@@ -220,17 +220,19 @@ impl<C: Cluster> StreamThread<C> {
         partition: &TopicPartition,
         error: &KafkaError,
     ) -> Result<(), RuntimeError> {
-        let is_held =
-            self.tasks.values().any(|task| task.partitions().any(|held| held == partition));
-        if !is_held {
-            // Another's by now, who has gone on and deleted what is done.
-            tracing::info!(thread = self.config.name, %error, "a partition that has left; passed over");
-            return Ok(());
-        }
-        if let Some(committed) = self.committed_within_log(partition)? {
-            // The group has gone on without this thread, which may not know yet that it was given up.
-            self.read_from(partition, committed)?;
-            return Err(RuntimeError::IdentityChanged);
+        if self.cluster.mistake() != Mistake::TakesPurgedForLost {
+            let is_held =
+                self.tasks.values().any(|task| task.partitions().any(|held| held == partition));
+            if !is_held {
+                // Another's by now, who has gone on and deleted what is done.
+                tracing::info!(thread = self.config.name, %error, "a partition that has left; passed over");
+                return Ok(());
+            }
+            if let Some(committed) = self.committed_within_log(partition)? {
+                // The group has gone on without this thread, which may not know yet that it was given up.
+                self.read_from(partition, committed)?;
+                return Err(RuntimeError::IdentityChanged);
+            }
         }
         self.shared.client().error("out_of_range");
         if !self.config.skip_out_of_range {

@@ -160,25 +160,31 @@ impl World {
         let at = self.now + self.latency();
         self.within(life, at, move |world| {
             let Some(reader) = world.clients.readers.get_mut(&id) else { return };
-            let Some(assigned) = reader.partitions.get_mut(&partition) else { return };
-            if assigned.version != version {
+            let assigned = reader.partitions.get_mut(&partition);
+            if assigned.as_ref().is_some_and(|assigned| assigned.version != version) {
                 return;
             }
+            if !in_range {
+                // librdkafka tells of it even when the partition is no longer assigned.
+                let (class, code) = (ErrorClass::OffsetOutOfRange, "OFFSET_OUT_OF_RANGE");
+                let error = KafkaError::new(class, code, "consume", format!("offset {from}"))
+                    .of_partition(&partition);
+                if let Some(assigned) = assigned {
+                    assigned.known_end = Some(bound);
+                    assigned.fetching = false;
+                    assigned.broken = true;
+                }
+                reader.events.push_back(Event::OutOfRange { partition, error });
+                return world.wake_reader(id);
+            }
+            let Some(assigned) = assigned else { return };
             assigned.known_end = Some(bound);
             if waits {
                 return world.wake_reader(id);
             }
             assigned.fetching = false;
-            if in_range {
-                assigned.fetch_at = next;
-                assigned.inbox.extend(items);
-            } else {
-                assigned.broken = true;
-                let (class, code) = (ErrorClass::OffsetOutOfRange, "OFFSET_OUT_OF_RANGE");
-                let error = KafkaError::new(class, code, "consume", format!("offset {from}"))
-                    .of_partition(&partition);
-                reader.events.push_back(Event::OutOfRange { partition: partition.clone(), error });
-            }
+            assigned.fetch_at = next;
+            assigned.inbox.extend(items);
             world.wake_reader(id);
             world.fetch(id, &partition);
         });
