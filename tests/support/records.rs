@@ -16,6 +16,8 @@ use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
+use crate::patience::wait_for;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A name that no other test uses, on this broker or after a restart of the test program.
@@ -287,10 +289,40 @@ fn read(
 /// (earliest, end) of each partition, by number; the end counts uncommitted records too.
 pub fn watermarks(bootstrap: &str, topic: &str) -> Vec<(i64, i64)> {
     let admin = admin(bootstrap);
-    let metadata = admin.inner().fetch_metadata(Some(topic), PATIENCE).expect("metadata");
+    let client = admin.inner();
+    let metadata = while_leaders_move("metadata", || client.fetch_metadata(Some(topic), PATIENCE));
     let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len()) as i32;
-    let of = |partition| admin.inner().fetch_watermarks(topic, partition, PATIENCE);
-    (0..partitions).map(|partition| of(partition).expect("watermarks of a partition")).collect()
+    let of = |partition| client.fetch_watermarks(topic, partition, PATIENCE);
+    (0..partitions)
+        .map(|partition| while_leaders_move("watermarks of a partition", || of(partition)))
+        .collect()
+}
+
+/// Asks again while brokers hand over what they lead.
+///
+/// # Panics
+/// After [`PATIENCE`], and at once with an error that asking again does not mend.
+fn while_leaders_move<T>(what: &str, ask: impl Fn() -> Result<T, KafkaError>) -> T {
+    let moving = [
+        RDKafkaErrorCode::NotLeaderForPartition,
+        RDKafkaErrorCode::LeaderNotAvailable,
+        RDKafkaErrorCode::FencedLeaderEpoch,
+        RDKafkaErrorCode::UnknownLeaderEpoch,
+        RDKafkaErrorCode::OffsetNotAvailable,
+        RDKafkaErrorCode::NotCoordinator,
+        RDKafkaErrorCode::CoordinatorNotAvailable,
+        RDKafkaErrorCode::CoordinatorLoadInProgress,
+        RDKafkaErrorCode::BrokerTransportFailure,
+        RDKafkaErrorCode::OperationTimedOut,
+    ];
+    wait_for(what, PATIENCE, || match ask() {
+        Ok(answer) => Some(answer),
+        Err(error) => {
+            let code = error.rdkafka_error_code();
+            assert!(code.is_some_and(|code| moving.contains(&code)), "{what}: {error}");
+            None
+        }
+    })
 }
 
 /// The committed offset of each partition of a topic in a group, `None` where there is none.
@@ -306,7 +338,9 @@ pub fn committed(bootstrap: &str, group: &str, topic: &str) -> Vec<Option<i64>> 
     let partitions = watermarks(bootstrap, topic).len() as i32;
     let mut list = TopicPartitionList::new();
     list.add_partition_range(topic, 0, partitions - 1);
-    let answer = consumer.committed_offsets(list, PATIENCE).expect("committed offsets");
+    let answer = while_leaders_move("committed offsets", || {
+        consumer.committed_offsets(list.clone(), PATIENCE)
+    });
     let offset = |offset: Offset| match offset {
         Offset::Offset(offset) => Some(offset),
         _ => None,
