@@ -23,10 +23,10 @@ test: ## Run every test: units, documentation, goldens of Kafka Streams, a real 
 	@scripts/setup.sh test
 	@scripts/test.sh
 
-chaos: ## Five minutes of faults on three brokers, and every result compared (CHAOS_SEED repeats a run)
+chaos: ## Five minutes of faults on three brokers, and every result compared (CHAOS_SEED repeats a run, CHAOS_KEEP=1 keeps its logs)
 	@scripts/setup.sh test
 	@$(WITH_ENV) cargo test --release --workspace --test chaos -- \
-	  --seconds "$${CHAOS_SECONDS:-300}" $${CHAOS_SEED:+--seed "$$CHAOS_SEED"}
+	  --seconds "$${CHAOS_SECONDS:-300}" $${CHAOS_SEED:+--seed "$$CHAOS_SEED"} $${CHAOS_KEEP:+--keep}
 
 soak: ## Twenty minutes at a steady rate; writes docs/soak.md (SOAK_SECONDS, SOAK_RATE)
 	@scripts/setup.sh test

@@ -148,7 +148,8 @@ impl ThreadFamilies {
                 labels: &["thread", "step"],
                 ..about(
                     "commit_step_seconds_total",
-                    "Time in the steps of commits: flush, changelog, offsets, transaction, apply.",
+                    "Time in the steps of commits: flush, changelog, offsets (records are delivered \
+                     meanwhile), transaction (the rest of that, and the commit itself), apply.",
                     "flush-time-ns-total txn-send-offsets-time-ns-total txn-commit-time-ns-total",
                 )
             })?,
@@ -215,9 +216,9 @@ pub enum CommitStep {
     Flush,
     /// 2: write sets go to the changelogs.
     Changelog,
-    /// 4: offsets join the transaction.
+    /// 4, and most of 3: offsets join the transaction while records are delivered.
     Offsets,
-    /// 3 and 5: everything is delivered and committed.
+    /// The rest of 3, and 5: everything is delivered and committed.
     Transaction,
     /// 6: what is committed moves on to the stores' engines.
     Apply,

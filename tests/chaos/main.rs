@@ -2,7 +2,7 @@
 //! and robbed of their state by a seeded script, must make exactly what an uninterrupted run makes.
 //!
 //! ```text
-//! cargo test --release --test chaos -- [--seconds 60] [--seed N]
+//! cargo test --release --test chaos -- [--seconds 60] [--seed N] [--keep]
 //! cargo test --release --test chaos -- soak [--seconds 1200] [--rate 1000]
 //! cargo test --release --test chaos -- join [--mib 2048]
 //! ```
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     }
     let seconds = Duration::from_secs(number("--seconds").unwrap_or(SECONDS));
     let seed = number("--seed").unwrap_or_else(of_the_clock);
-    script::run(seed, seconds)
+    script::run(seed, seconds, arguments.iter().any(|argument| argument == "--keep"))
 }
 
 /// A seed for who does not name one.

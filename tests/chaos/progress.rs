@@ -35,6 +35,8 @@ pub struct Progress {
 pub struct Stall {
     pub place: Place,
     pub time: Duration,
+    /// When it began, since the first of the two moments between which it was looked for.
+    pub began: Duration,
 }
 
 impl Progress {
@@ -86,13 +88,14 @@ impl Progress {
         let stalls = self.places.iter().map(|place| {
             let moved = advances.get(place).map_or(&[][..], Vec::as_slice);
             let within = moved.iter().copied().filter(|at| (from..=to).contains(at));
-            let mut time = Duration::ZERO;
+            let mut longest = (Duration::ZERO, from);
             let mut last = from;
             for at in within.chain([to]) {
-                time = time.max(at - last);
+                longest = longest.max((at - last, last));
                 last = at;
             }
-            Stall { place: place.clone(), time }
+            let (time, began) = (longest.0, longest.1 - from);
+            Stall { place: place.clone(), time, began }
         });
         stalls.max_by_key(|stall| stall.time)
     }

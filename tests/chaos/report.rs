@@ -39,7 +39,7 @@ impl fmt::Display for Restart {
             ready.as_secs_f32()
         )?;
         match stall {
-            Some(Stall { place: (topic, partition), time }) => {
+            Some(Stall { place: (topic, partition), time, .. }) => {
                 writeln!(formatter, " {:.2} s ({topic}-{partition})", time.as_secs_f32())
             }
             None => writeln!(formatter, " unknown"),
@@ -156,11 +156,12 @@ impl fmt::Display for Report {
             }
         }
         writeln!(formatter)?;
-        if let Some(Stall { place: (topic, partition), time }) = &self.longest_stall {
+        if let Some(Stall { place: (topic, partition), time, began }) = &self.longest_stall {
             writeln!(
                 formatter,
-                "longest stall of a partition  {:.1} s ({topic}-{partition})",
-                time.as_secs_f32()
+                "longest stall of a partition  {:.1} s, from {:.1} s on ({topic}-{partition})",
+                time.as_secs_f32(),
+                began.as_secs_f32()
             )?;
         }
         writeln!(

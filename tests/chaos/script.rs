@@ -25,7 +25,7 @@ const CALM: Duration = Duration::from_secs(5);
 const BETWEEN: Duration = Duration::from_secs(3);
 
 /// Runs the script of a seed; fails on any difference.
-pub fn run(seed: u64, length: Duration) -> ExitCode {
+pub fn run(seed: u64, length: Duration, keeps_logs: bool) -> ExitCode {
     let plan = Plan::draw(seed, length, INSTANCES * Application::ALL.len(), BROKERS);
     println!(
         "chaos: seed {seed}, {} s (--seed {seed} runs the same script again)",
@@ -88,12 +88,11 @@ pub fn run(seed: u64, length: Duration) -> ExitCode {
         report.topics.push((topic, tally));
     }
     print!("{report}");
-    if report.is_clean() {
-        return ExitCode::SUCCESS;
+    if keeps_logs || !report.is_clean() {
+        field.keep_folder();
+        println!("logs and state are kept in {}", field.folder().display());
     }
-    field.keep_folder();
-    println!("logs and state are kept in {}", field.folder().display());
-    ExitCode::FAILURE
+    if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Sets a flag when it goes.
