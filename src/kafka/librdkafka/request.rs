@@ -2,7 +2,8 @@
 
 use std::ffi::c_char;
 use std::ptr::{self, NonNull};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka_sys::bindings::*;
 
@@ -18,6 +19,8 @@ use super::native::{
 const GRACE: Duration = Duration::from_secs(2);
 /// After which librdkafka gives up a request that was only to wake it.
 const WAKE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two looks for a leader that was just elected.
+const ELECTION_PAUSE: Duration = Duration::from_millis(50);
 const LIST_OFFSETS: rd_kafka_admin_op_t = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
 
 /// The event a call brought; its results are borrowed from it.
@@ -135,7 +138,32 @@ pub(super) unsafe fn items<'a, T>(items: *mut *const T, count: usize) -> &'a [*c
 }
 
 /// Asks the partitions' leaders for an offset each.
+///
+/// Whose leader was elected since the client heard of it is asked again with what the brokers say
+/// now: librdkafka itself keeps what it knows until it looks for leaders anyway, every ten seconds.
 pub(super) fn list_offsets(
+    client: &Client,
+    partitions: &[TopicPartition],
+    spec: OffsetSpec,
+    isolation: Isolation,
+    timeout: Duration,
+) -> Result<Vec<EndOffset>, KafkaError> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer = ask_offsets(client, partitions, spec, isolation, left);
+        let Err(error) = &answer else { return answer };
+        let is_outdated = matches!(error.code(), "FENCED_LEADER_EPOCH" | "UNKNOWN_LEADER_EPOCH");
+        if !is_outdated || Instant::now() + ELECTION_PAUSE >= deadline {
+            return answer;
+        }
+        // The broker that answers may not have heard of it either.
+        thread::sleep(ELECTION_PAUSE);
+        client.ask_metadata(deadline.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn ask_offsets(
     client: &Client,
     partitions: &[TopicPartition],
     spec: OffsetSpec,
