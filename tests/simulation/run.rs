@@ -259,6 +259,11 @@ struct Layout {
     warm: bool,
     fed_in_transactions: bool,
     purge_ms: u64,
+    cache_bytes: u64,
+    /// Records of a partition that a task holds, at most.
+    buffered: u64,
+    /// How long a task waits for the partitions that have no record.
+    idle_ms: u64,
     weather: Weather,
     timing: Timing,
 }
@@ -301,6 +306,9 @@ impl Layout {
                 slow_markers: random.below(60),
             },
             purge_ms: if random.chance(300) { 30_000 } else { random.between(200, 4_000) },
+            cache_bytes: if random.chance(500) { 10 << 20 } else { random.below(2_000) },
+            buffered: if random.chance(500) { 1_000 } else { random.between(1, 30) },
+            idle_ms: if random.chance(700) { 0 } else { random.between(10, 1_000) },
             timing: Timing::default(),
         }
     }
@@ -316,14 +324,19 @@ impl Layout {
                 "application.id = \"{APPLICATION}\"\nbootstrap.servers = \"simulated:9092\"\n\
                  {name}state.dir = \"{directory}\"\nthreads = {}\ncommit.interval.ms = {}\n\
                  state.flush.interval.ms = {}\nmax.poll.records = {}\nstate.memory.bytes = \"8 MiB\"\n\
-                 standby.replicas = {}\njoin.when.warm = {}\npurge.interval.ms = {}\n",
+                 standby.replicas = {}\njoin.when.warm = {}\npurge.interval.ms = {}\n\
+                 statestore.cache.max.bytes = {}\nbuffered.records.per.partition = {}\n\
+                 max.task.idle.ms = {}\n",
                 self.threads,
                 self.commit_ms,
                 self.flush_ms,
                 self.poll_records,
                 self.copies,
                 self.warm && self.copies > 0,
-                self.purge_ms
+                self.purge_ms,
+                self.cache_bytes,
+                self.buffered,
+                self.idle_ms
             );
             Config::from_toml("simulation", &text).expect("a sound configuration")
         };

@@ -21,6 +21,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const WAKE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two looks for a leader that was just elected.
 const ELECTION_PAUSE: Duration = Duration::from_millis(50);
+/// After which another broker is asked for it.
+const ELECTION_ANSWER: Duration = Duration::from_millis(500);
 const LIST_OFFSETS: rd_kafka_admin_op_t = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
 
 /// The event a call brought; its results are borrowed from it.
@@ -157,9 +159,10 @@ pub(super) fn list_offsets(
         if !is_outdated || Instant::now() + ELECTION_PAUSE >= deadline {
             return answer;
         }
-        // The broker that answers may not have heard of it either.
+        // The broker that is asked may not have heard of it either, or not answer at all.
         thread::sleep(ELECTION_PAUSE);
-        client.ask_metadata(deadline.saturating_duration_since(Instant::now()));
+        let left = deadline.saturating_duration_since(Instant::now());
+        client.ask_metadata(left.min(ELECTION_ANSWER));
     }
 }
 
