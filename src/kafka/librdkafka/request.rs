@@ -17,6 +17,11 @@ use super::native::{
 /// How much longer than the request's own timeout its event is waited for: librdkafka reports the
 /// timeout itself, and better.
 const GRACE: Duration = Duration::from_secs(2);
+/// The least time that a request is given. When it is over, librdkafka frees what it looks for
+/// leaders with, even if the thread that makes the call is still at it
+/// (`rd_kafka_topic_partition_list_query_leaders_async`, 2.12.1); so it must not be over before that
+/// thread is through.
+const SHORTEST: Duration = Duration::from_secs(1);
 /// After which librdkafka gives up a request that was only to wake it.
 const WAKE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two looks for a leader that was just elected.
@@ -68,7 +73,7 @@ impl Options {
         let code = unsafe {
             rd_kafka_AdminOptions_set_request_timeout(
                 options.raw(),
-                millis(timeout),
+                millis(timeout.max(SHORTEST)),
                 reason.as_mut_ptr(),
                 reason.len(),
             )
@@ -151,18 +156,18 @@ pub(super) fn list_offsets(
     timeout: Duration,
 ) -> Result<Vec<EndOffset>, KafkaError> {
     let deadline = Instant::now() + timeout;
+    let mut left = timeout;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
         let answer = ask_offsets(client, partitions, spec, isolation, left);
         let Err(error) = &answer else { return answer };
         let is_outdated = matches!(error.code(), "FENCED_LEADER_EPOCH" | "UNKNOWN_LEADER_EPOCH");
-        if !is_outdated || Instant::now() + ELECTION_PAUSE >= deadline {
+        if !is_outdated || Instant::now() + ELECTION_ANSWER + SHORTEST > deadline {
             return answer;
         }
         // The broker that is asked may not have heard of it either, or not answer at all.
         thread::sleep(ELECTION_PAUSE);
-        let left = deadline.saturating_duration_since(Instant::now());
-        client.ask_metadata(left.min(ELECTION_ANSWER));
+        client.ask_metadata(ELECTION_ANSWER);
+        left = deadline.saturating_duration_since(Instant::now());
     }
 }
 
