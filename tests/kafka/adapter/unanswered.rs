@@ -6,6 +6,7 @@ use tidemill::kafka::{
     Cluster, Committed, Consumer, ConsumerRole, ErrorClass, GroupMetadata, Librdkafka, Offset,
     Producer, TopicPartition,
 };
+use tidemill_test_support::patience::wait_for;
 use tidemill_test_support::{KafkaCluster, unique};
 
 use super::{LIMIT, consumer, producer, send, topic};
@@ -40,8 +41,14 @@ fn offsets_whose_coordinator_is_silent_are_waited_for_as_long_as_told_and_can_be
     };
     let committed = || {
         let reader = consumer(&cluster, ConsumerRole::Assigned, &group);
-        let answer = reader.committed(&[TopicPartition::new(name.as_str(), 0)], LIMIT);
-        answer.expect("an answer")[0].as_ref().map(|committed| committed.offset)
+        let asked = [TopicPartition::new(name.as_str(), 0)];
+        // A broker that was frozen for long has to become the coordinator again.
+        let answer =
+            wait_for("the committed offset", LIMIT, || match reader.committed(&asked, LIMIT) {
+                Err(error) if error.class().is_retriable() => None,
+                answer => Some(answer.expect("an answer")),
+            });
+        answer[0].as_ref().map(|committed| committed.offset)
     };
     let open = || {
         let mut producer = producer(&cluster, Some(&id));
