@@ -2,8 +2,7 @@
 
 use std::ffi::c_char;
 use std::ptr::{self, NonNull};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka_sys::bindings::*;
 
@@ -24,10 +23,6 @@ const GRACE: Duration = Duration::from_secs(2);
 const SHORTEST: Duration = Duration::from_secs(1);
 /// After which librdkafka gives up a request that was only to wake it.
 const WAKE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Between two looks for a leader that was just elected.
-const ELECTION_PAUSE: Duration = Duration::from_millis(50);
-/// After which another broker is asked for it.
-const ELECTION_ANSWER: Duration = Duration::from_millis(500);
 const LIST_OFFSETS: rd_kafka_admin_op_t = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
 
 /// The event a call brought; its results are borrowed from it.
@@ -145,33 +140,7 @@ pub(super) unsafe fn items<'a, T>(items: *mut *const T, count: usize) -> &'a [*c
 }
 
 /// Asks the partitions' leaders for an offset each.
-///
-/// Whose leader was elected since the client heard of it is asked again with what the brokers say
-/// now: librdkafka itself keeps what it knows until it looks for leaders anyway, every ten seconds.
 pub(super) fn list_offsets(
-    client: &Client,
-    partitions: &[TopicPartition],
-    spec: OffsetSpec,
-    isolation: Isolation,
-    timeout: Duration,
-) -> Result<Vec<EndOffset>, KafkaError> {
-    let deadline = Instant::now() + timeout;
-    let mut left = timeout;
-    loop {
-        let answer = ask_offsets(client, partitions, spec, isolation, left);
-        let Err(error) = &answer else { return answer };
-        let is_outdated = matches!(error.code(), "FENCED_LEADER_EPOCH" | "UNKNOWN_LEADER_EPOCH");
-        if !is_outdated || Instant::now() + ELECTION_ANSWER + SHORTEST > deadline {
-            return answer;
-        }
-        // The broker that is asked may not have heard of it either, or not answer at all.
-        thread::sleep(ELECTION_PAUSE);
-        client.ask_metadata(ELECTION_ANSWER);
-        left = deadline.saturating_duration_since(Instant::now());
-    }
-}
-
-fn ask_offsets(
     client: &Client,
     partitions: &[TopicPartition],
     spec: OffsetSpec,

@@ -4,7 +4,6 @@
 mod admin;
 mod groups;
 mod in_process;
-mod leaders;
 mod reading;
 mod transactions;
 mod unanswered;
