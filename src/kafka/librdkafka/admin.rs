@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{c_char, c_int};
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys::bindings::*;
@@ -19,6 +20,7 @@ use super::codes::{self, check_object};
 use super::described::{
     Metadata, described_members, described_topic, group_partitions, in_order, topic_info,
 };
+use super::log_offsets::{OffsetClients, list_offsets};
 use super::native::{
     Client, PartitionList, c_string, committed_of, element_error, elements, millis, text,
 };
@@ -49,11 +51,17 @@ fn patiently<T>(
 #[derive(Debug)]
 pub struct LibrdkafkaAdmin {
     client: Client,
+    offset_clients: Arc<OffsetClients>,
 }
 
 impl LibrdkafkaAdmin {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client }
+    pub(super) fn new(client: Client, offset_clients: Arc<OffsetClients>) -> Self {
+        Self { client, offset_clients }
+    }
+
+    #[cfg(test)]
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Topics by the metadata request, which every cluster answers, but without their ids. Without
@@ -277,6 +285,10 @@ impl Admin for LibrdkafkaAdmin {
         if below.is_empty() {
             return Ok(());
         }
+        // Deletion looks for leaders as `log_offsets` says that it is not safe to. So that it has
+        // none to look for, they are made known just before; who has no leader ends here.
+        let partitions: Vec<_> = below.iter().map(|(partition, _)| partition.clone()).collect();
+        list_offsets(&self.client, &partitions, OffsetSpec::Earliest, timeout)?;
         let mut list = PartitionList::with_capacity(below.len());
         for (partition, offset) in below {
             list.add(partition, offset.0)?;
@@ -310,7 +322,8 @@ impl Admin for LibrdkafkaAdmin {
         isolation: Isolation,
         timeout: Duration,
     ) -> Result<Vec<EndOffset>, KafkaError> {
-        request::list_offsets(&self.client, partitions, spec, isolation, timeout)
+        let own = (&self.client, Isolation::ReadCommitted);
+        self.offset_clients.list(own, partitions, (spec, isolation), timeout)
     }
 
     fn group_members(

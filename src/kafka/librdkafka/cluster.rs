@@ -12,6 +12,7 @@ use super::admin::LibrdkafkaAdmin;
 use super::config::Properties;
 use super::consumer::LibrdkafkaConsumer;
 use super::log;
+use super::log_offsets::OffsetClients;
 use super::native::{Client, Config};
 use super::producer::LibrdkafkaProducer;
 
@@ -25,7 +26,10 @@ use super::producer::LibrdkafkaProducer;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Librdkafka(Arc<Properties>);
+pub struct Librdkafka {
+    properties: Arc<Properties>,
+    offset_clients: Arc<OffsetClients>,
+}
 
 impl Librdkafka {
     /// Takes any librdkafka properties, `bootstrap.servers` at least. A property under
@@ -36,7 +40,9 @@ impl Librdkafka {
     /// When a property is one of those that the application's own settings decide (such as
     /// `isolation.level`). Unknown properties and bad values are found when a client is opened.
     pub fn new(properties: BTreeMap<String, String>) -> Result<Self, KafkaError> {
-        Ok(Self(Arc::new(Properties::new(properties)?)))
+        let properties = Arc::new(Properties::new(properties)?);
+        let offset_clients = Arc::new(OffsetClients::new(Arc::clone(&properties)));
+        Ok(Self { properties, offset_clients })
     }
 }
 
@@ -46,22 +52,23 @@ impl Cluster for Librdkafka {
     type Admin = LibrdkafkaAdmin;
 
     fn consumer(&self, settings: &ConsumerSettings) -> Result<Self::Consumer, KafkaError> {
-        let mut config = self.0.consumer(settings)?;
+        let mut config = self.properties.consumer(settings)?;
         log_to_tracing(&mut config);
-        LibrdkafkaConsumer::open(config, settings)
+        LibrdkafkaConsumer::open(config, settings, Arc::clone(&self.offset_clients))
     }
 
     fn producer(&self, settings: &ProducerSettings) -> Result<Self::Producer, KafkaError> {
-        let mut config = self.0.producer(settings)?;
+        let mut config = self.properties.producer(settings)?;
         log_to_tracing(&mut config);
         LibrdkafkaProducer::open(config, settings)
     }
 
     fn admin(&self) -> Result<Self::Admin, KafkaError> {
-        let mut config = self.0.admin()?;
+        let mut config = self.properties.admin()?;
         log_to_tracing(&mut config);
         // A producer that produces nothing: it has no group and joins none.
-        Ok(LibrdkafkaAdmin::new(Client::new(rd_kafka_type_t::RD_KAFKA_PRODUCER, config)?))
+        let client = Client::new(rd_kafka_type_t::RD_KAFKA_PRODUCER, config)?;
+        Ok(LibrdkafkaAdmin::new(client, Arc::clone(&self.offset_clients)))
     }
 }
 

@@ -94,6 +94,11 @@ const TRANSACTIONAL_LINGER_MS: &str = "200";
 /// How long records are gathered outside of transactions, where each waits for it.
 const PROMPT_LINGER_MS: &str = "1";
 
+/// For every admin client: asking for a topic does not create it, and leaders are looked for as
+/// consumers do.
+const ADMIN: &[(&str, &str)] =
+    &[("allow.auto.create.topics", "false"), ("topic.metadata.refresh.interval.ms", "10000")];
+
 /// How long a transaction may stay open before its coordinator aborts it.
 const TRANSACTION_TIMEOUT_MS: u64 = 15_000;
 /// How long a record may wait for its delivery outside of transactions.
@@ -223,10 +228,19 @@ impl Properties {
     }
 
     pub(super) fn admin(&self) -> Result<Config, KafkaError> {
-        let mut wanted = self.merged(&[], Purpose::Admin);
-        wanted.insert("client.id".to_owned(), "tidemill-admin".to_owned());
         // Committed offsets that it reads wait for open transactions, as the consumers' do.
-        wanted.insert("isolation.level".to_owned(), Isolation::ReadCommitted.as_str().to_owned());
+        self.asking("tidemill-admin", Isolation::ReadCommitted)
+    }
+
+    /// Of a client that asks for offsets of logs, and for nothing else.
+    pub(super) fn offsets(&self, isolation: Isolation) -> Result<Config, KafkaError> {
+        self.asking("tidemill-offsets", isolation)
+    }
+
+    fn asking(&self, client_id: &str, isolation: Isolation) -> Result<Config, KafkaError> {
+        let mut wanted = self.merged(ADMIN, Purpose::Admin);
+        wanted.insert("client.id".to_owned(), client_id.to_owned());
+        wanted.insert("isolation.level".to_owned(), isolation.as_str().to_owned());
         Self::config(wanted)
     }
 

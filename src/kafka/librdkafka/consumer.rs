@@ -27,12 +27,12 @@ use super::super::settings::{ConsumerRole, ConsumerSettings};
 use super::super::statistics::ClientStatistics;
 use super::callbacks::{Callbacks, failed, identity, rebalanced, told};
 use super::codes::{self, check_object, read_code};
+use super::log_offsets::{OffsetClients, look_for_leaders, wake_fetchers};
 use super::message::FetchedMessage;
 use super::native::{
     Client, Config, PartitionList, Queue, Shared, UNASSIGNED, committed_of, element_error, millis,
     text,
 };
-use super::request;
 use super::waker::ConsumerWaker;
 
 /// A consumer of one thread: member of a group, or reader of what it is assigned.
@@ -55,6 +55,8 @@ pub struct LibrdkafkaConsumer {
     displaced: Vec<Slot>,
     group_id: Arc<str>,
     role: ConsumerRole,
+    isolation: Isolation,
+    offset_clients: Arc<OffsetClients>,
     /// Whether the group was left, or an attempt made.
     left: bool,
     client: Client,
@@ -80,7 +82,11 @@ struct Tracked {
 }
 
 impl LibrdkafkaConsumer {
-    pub(super) fn open(config: Config, settings: &ConsumerSettings) -> Result<Self, KafkaError> {
+    pub(super) fn open(
+        config: Config,
+        settings: &ConsumerSettings,
+        offset_clients: Arc<OffsetClients>,
+    ) -> Result<Self, KafkaError> {
         let shared = Shared::new(Callbacks::default());
         // SAFETY: the configuration is live, and the opaque outlives the client.
         unsafe {
@@ -110,6 +116,8 @@ impl LibrdkafkaConsumer {
             displaced: Vec::new(),
             group_id: Arc::clone(&settings.group_id),
             role: settings.role.clone(),
+            isolation: settings.isolation,
+            offset_clients,
             left: false,
             client,
             shared,
@@ -471,9 +479,8 @@ impl Consumer for LibrdkafkaConsumer {
         if held.is_empty() {
             return;
         }
-        let fetched = self
-            .hold(held.iter(), false)
-            .and_then(|()| request::wake_fetchers(&self.client, &held));
+        let fetched =
+            self.hold(held.iter(), false).and_then(|()| wake_fetchers(&self.client, &held));
         if let Err(error) = fetched {
             tracing::warn!(%error, "letting partitions be fetched");
         }
@@ -521,7 +528,8 @@ impl Consumer for LibrdkafkaConsumer {
         self.seek(positions, timeout)?;
         // A position is not fetched before its leader is known, and librdkafka takes it up with the
         // next metadata only, which it asks for every few minutes.
-        self.client.ask_metadata(timeout);
+        let topics = positions.iter().map(|(partition, _)| &*partition.topic);
+        look_for_leaders(&self.client, topics, timeout);
         Ok(())
     }
 
@@ -582,7 +590,8 @@ impl Consumer for LibrdkafkaConsumer {
         isolation: Isolation,
         timeout: Duration,
     ) -> Result<Vec<EndOffset>, KafkaError> {
-        request::list_offsets(&self.client, partitions, spec, isolation, timeout)
+        let own = (&self.client, self.isolation);
+        self.offset_clients.list(own, partitions, (spec, isolation), timeout)
     }
 
     fn commit(&mut self, offsets: &[Committed]) -> Result<(), KafkaError> {

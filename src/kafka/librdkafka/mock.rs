@@ -73,6 +73,17 @@ impl MockCluster {
         codes::check(code, "create mock topic").map_err(|error| error.of_topic(name))
     }
 
+    /// Takes a partition's leader away.
+    #[cfg(test)]
+    pub(super) fn take_leader(&self, topic: &str, partition: i32) -> Result<(), KafkaError> {
+        let name = c_string(topic, "take leader")?;
+        // SAFETY: the cluster and the name are live.
+        let code = unsafe {
+            rd_kafka_mock_partition_set_leader(self.raw.as_ptr(), name.as_ptr(), partition, -1)
+        };
+        codes::check(code, "take leader").map_err(|error| error.of_topic(topic))
+    }
+
     /// How long a new group waits for its first members; librdkafka's default is three seconds.
     pub fn set_group_delay_ms(&self, delay_ms: i32) {
         // SAFETY: the cluster is live.

@@ -2,9 +2,9 @@
 //!
 //! Read in this order: [`cluster`] (opens clients), `config` (the properties they start from),
 //! [`consumer`], [`message`], [`producer`], `offsets_call` (the one call that may not return),
-//! [`admin`], [`mock`]; underneath lie `native` (owners of C handles), `codes` (what error codes mean),
-//! `request` and `described` (admin calls, made synchronous), `callbacks`, `statistics`, [`waker`] and
-//! `log`.
+//! [`admin`], `log_offsets`, [`mock`]; underneath lie `native` (owners of C handles), `codes` (what
+//! error codes mean), `request` and `described` (admin calls, made synchronous), `callbacks`,
+//! `statistics`, [`waker`] and `log`.
 //!
 //! Why the C interface and not the `rdkafka` crate: batches, cached topic handles, delivery
 //! reports and transaction calls without its polling are what the record path and the commit are
@@ -19,6 +19,7 @@ mod config;
 pub mod consumer;
 mod described;
 mod log;
+mod log_offsets;
 pub mod message;
 pub mod mock;
 mod native;

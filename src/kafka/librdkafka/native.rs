@@ -84,12 +84,30 @@ impl Client {
     /// Asks for the brokers, and for the leaders of the topics that it knows. Says whether it was
     /// answered.
     pub(super) fn ask_metadata(&self, timeout: Duration) -> bool {
-        let mut metadata = std::ptr::null();
-        // SAFETY: the client is live; null stands for the topics that it knows; what was answered
-        // is freed once.
+        // SAFETY: null stands for the topics that it knows.
+        unsafe { self.metadata(std::ptr::null_mut(), timeout) }
+    }
+
+    /// Asks for the leaders of a topic.
+    pub(super) fn ask_metadata_of(&self, topic: &CStr, timeout: Duration) {
+        // SAFETY: the client and the name are live; the handle is made for the call and freed after
+        // it.
         unsafe {
-            let topics = std::ptr::null_mut();
-            let code = rd_kafka_metadata(self.raw(), 0, topics, &raw mut metadata, millis(timeout));
+            let topic = rd_kafka_topic_new(self.raw(), topic.as_ptr(), std::ptr::null_mut());
+            if !topic.is_null() {
+                self.metadata(topic, timeout);
+                rd_kafka_topic_destroy(topic);
+            }
+        }
+    }
+
+    /// # Safety
+    /// `topic` is null or a live topic of this client.
+    unsafe fn metadata(&self, topic: *mut rd_kafka_topic_t, timeout: Duration) -> bool {
+        let mut metadata = std::ptr::null();
+        // SAFETY: the client is live; what was answered is freed once.
+        unsafe {
+            let code = rd_kafka_metadata(self.raw(), 0, topic, &raw mut metadata, millis(timeout));
             if code != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
                 return false;
             }

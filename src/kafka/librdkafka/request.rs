@@ -7,23 +7,17 @@ use std::time::Duration;
 use rdkafka_sys::bindings::*;
 
 use super::super::error::{ErrorClass, KafkaError};
-use super::super::partition::{EndOffset, Isolation, Offset, OffsetSpec, TopicPartition};
-use super::codes::{self, check_object};
-use super::native::{
-    Client, PartitionList, Queue, element_error, leader_epoch_of, millis, partition_of, text,
-};
+use super::codes;
+use super::native::{Client, Queue, millis, text};
 
 /// How much longer than the request's own timeout its event is waited for: librdkafka reports the
 /// timeout itself, and better.
 const GRACE: Duration = Duration::from_secs(2);
-/// The least time that a request is given. When it is over, librdkafka frees what it looks for
-/// leaders with, even if the thread that makes the call is still at it
+/// The least time that a request is given. When it is over, librdkafka frees what it deletes records
+/// with, even if the thread that makes the call is still at it
 /// (`rd_kafka_topic_partition_list_query_leaders_async`, 2.12.1); so it must not be over before that
 /// thread is through.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// After which librdkafka gives up a request that was only to wake it.
-const WAKE_TIMEOUT: Duration = Duration::from_secs(1);
-const LIST_OFFSETS: rd_kafka_admin_op_t = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
 
 /// The event a call brought; its results are borrowed from it.
 #[derive(Debug)]
@@ -137,100 +131,6 @@ pub(super) unsafe fn items<'a, T>(items: *mut *const T, count: usize) -> &'a [*c
     }
     // SAFETY: by the contract.
     unsafe { std::slice::from_raw_parts(items.cast_const(), count) }
-}
-
-/// Asks the partitions' leaders for an offset each.
-pub(super) fn list_offsets(
-    client: &Client,
-    partitions: &[TopicPartition],
-    spec: OffsetSpec,
-    isolation: Isolation,
-    timeout: Duration,
-) -> Result<Vec<EndOffset>, KafkaError> {
-    let operation = "list offsets";
-    if partitions.is_empty() {
-        return Ok(Vec::new());
-    }
-    let list = wanted_offsets(partitions, spec)?;
-    let level = match isolation {
-        Isolation::ReadUncommitted => {
-            rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED
-        }
-        Isolation::ReadCommitted => {
-            rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED
-        }
-    };
-    let answer = request(client, LIST_OFFSETS, operation, timeout, |options, queue| {
-        // SAFETY: everything passed is live; librdkafka copies the list and the options.
-        unsafe {
-            let refused = rd_kafka_AdminOptions_set_isolation_level(options.raw(), level);
-            check_object(refused, operation)?;
-            rd_kafka_ListOffsets(client.raw(), list.raw(), options.raw(), queue);
-        }
-        Ok(())
-    })?;
-    let mut count = 0;
-    // SAFETY: the results live as long as the answer.
-    let infos = unsafe {
-        let result = rd_kafka_event_ListOffsets_result(answer.raw());
-        items(rd_kafka_ListOffsets_result_infos(result, &raw mut count), count)
-    };
-    let mut found = std::collections::HashMap::with_capacity(infos.len());
-    for &info in infos {
-        // SAFETY: as above.
-        let element = unsafe { &*rd_kafka_ListOffsetsResultInfo_topic_partition(info) };
-        element_error(element, operation)?;
-        let partition = partition_of(element);
-        let end = EndOffset {
-            partition: partition.clone(),
-            offset: Offset::known(element.offset),
-            leader_epoch: leader_epoch_of(element),
-        };
-        found.insert(partition, end);
-    }
-    partitions
-        .iter()
-        .map(|partition| {
-            found.get(partition).cloned().ok_or_else(|| {
-                KafkaError::new(ErrorClass::Retriable, "_PARTIAL", operation, "not answered")
-                    .of_partition(partition)
-            })
-        })
-        .collect()
-}
-
-/// Wakes the threads of the client that fetch from the partitions' leaders.
-///
-/// Such a thread sleeps for up to a second while it has nothing to fetch, and a partition that may be
-/// fetched again does not wake it; a request that it has to send does. Nobody waits for the answer:
-/// librdkafka drops it, as its queue is gone.
-pub(super) fn wake_fetchers(
-    client: &Client,
-    partitions: &[TopicPartition],
-) -> Result<(), KafkaError> {
-    let list = wanted_offsets(partitions, OffsetSpec::Latest)?;
-    let options = Options::new(client, LIST_OFFSETS, WAKE_TIMEOUT)?;
-    let queue = Queue::new(client);
-    // SAFETY: everything passed is live; librdkafka copies the list and the options, and keeps the
-    // queue for as long as it needs it.
-    unsafe { rd_kafka_ListOffsets(client.raw(), list.raw(), options.raw(), queue.raw()) };
-    Ok(())
-}
-
-fn wanted_offsets(
-    partitions: &[TopicPartition],
-    spec: OffsetSpec,
-) -> Result<PartitionList, KafkaError> {
-    let wanted = match spec {
-        OffsetSpec::Earliest => rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64,
-        OffsetSpec::Latest => rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64,
-        OffsetSpec::AtTime(millis) => millis.max(0),
-    };
-    let mut list = PartitionList::with_capacity(partitions.len());
-    for partition in partitions {
-        list.add(partition, wanted)?;
-    }
-    Ok(list)
 }
 
 /// Null-terminated copies of names, and the array of pointers that calls take.

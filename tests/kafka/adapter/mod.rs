@@ -4,6 +4,7 @@
 mod admin;
 mod groups;
 mod in_process;
+mod leaders;
 mod reading;
 mod transactions;
 mod unanswered;
