@@ -100,12 +100,19 @@ impl LibrdkafkaProducer {
     /// Sends what waits at once, and waits until it is delivered.
     ///
     /// In slices: within one call librdkafka looks every ten milliseconds whether all is delivered,
-    /// unless a delivery report wakes it, and successes may have none.
+    /// unless a delivery report wakes it, and successes may have none. Between two of them its thread
+    /// may sleep: while it flushes, it spins on whatever partition waits for an answer.
     fn deliver(&mut self, timeout: Duration) -> Code {
         let deadline = Instant::now() + timeout;
         loop {
             // SAFETY: the client is live. The delivery callback runs on this thread meanwhile.
-            let code = unsafe { rd_kafka_flush(self.client.raw(), millis(SLICE)) };
+            let code = unsafe {
+                let code = rd_kafka_flush(self.client.raw(), millis(SLICE));
+                if code == Code::RD_KAFKA_RESP_ERR__TIMED_OUT {
+                    rd_kafka_poll(self.client.raw(), millis(SLICE));
+                }
+                code
+            };
             if code != Code::RD_KAFKA_RESP_ERR__TIMED_OUT || Instant::now() >= deadline {
                 return code;
             }
