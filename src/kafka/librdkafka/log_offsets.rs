@@ -65,18 +65,21 @@ impl OffsetClients {
             Isolation::ReadUncommitted => &self.uncommitted,
             Isolation::ReadCommitted => &self.committed,
         };
-        // A panic leaves it as it was.
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = &*slot {
-            return Ok(Arc::clone(client));
-        }
-        let mut config = self.properties.offsets(isolation)?;
-        log_to_tracing(&mut config);
-        let client = Client::new(rd_kafka_type_t::RD_KAFKA_PRODUCER, config)?;
+        let client = {
+            // A panic leaves it as it was.
+            let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(client) = &*slot {
+                return Ok(Arc::clone(client));
+            }
+            let mut config = self.properties.offsets(isolation)?;
+            log_to_tracing(&mut config);
+            let client = Client::new(rd_kafka_type_t::RD_KAFKA_PRODUCER, config)?;
+            Arc::clone(slot.insert(Arc::new(client)))
+        };
         // Until there is a connection, librdkafka looks for leaders at growing intervals only. Who
         // asks for offsets will say why there is none.
         let _answered = client.ask_metadata(timeout);
-        Ok(Arc::clone(slot.insert(Arc::new(client))))
+        Ok(client)
     }
 }
 
