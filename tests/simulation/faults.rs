@@ -171,6 +171,7 @@ fn fault(random: &mut Random, processes: usize) -> Fault {
             let weather = Weather {
                 lost_requests: random.below(80),
                 lost_answers: random.below(120),
+                refused: if random.chance(300) { random.below(700) } else { random.below(80) },
                 slow: random.below(200),
                 slow_records: random.below(20),
                 slow_markers: random.below(500),

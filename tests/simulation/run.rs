@@ -301,6 +301,7 @@ impl Layout {
             weather: Weather {
                 lost_requests: random.below(6),
                 lost_answers: random.below(10),
+                refused: random.below(10),
                 slow: random.below(30),
                 slow_records: random.below(4),
                 slow_markers: random.below(60),

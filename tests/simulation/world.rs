@@ -88,6 +88,8 @@ pub struct Weather {
     pub lost_requests: u64,
     /// An answer never arrives, although the request took effect.
     pub lost_answers: u64,
+    /// Who asks is refused in passing, as by a broker that leads no more.
+    pub refused: u64,
     /// Something takes up to a third of a second instead of milliseconds.
     pub slow: u64,
     /// A thread takes long over a record, while much else may happen.

@@ -22,6 +22,23 @@ pub(crate) enum Reply<T> {
 type Request<T> = Arc<dyn Fn(&mut World) -> Reply<T> + Send + Sync>;
 type Slot<T> = Arc<Mutex<Option<Reply<T>>>>;
 
+/// What a broker may refuse in passing, to be asked again: calls that change nothing, but for the
+/// deletion of what nobody needs. The client library repeats the others itself until their time is up.
+const REFUSABLE: [&str; 6] = [
+    "list offsets",
+    "fetch committed offsets",
+    "describe topics",
+    "list topics",
+    "describe group",
+    "delete records",
+];
+
+/// The error of a call that a broker has refused in passing.
+fn refusal(operation: &'static str) -> KafkaError {
+    let (class, code) = (ErrorClass::Retriable, "NOT_LEADER_FOR_PARTITION");
+    KafkaError::new(class, code, operation, "refused in passing")
+}
+
 /// The error of a call whose outcome is unknown.
 pub(crate) fn timed_out(operation: &'static str) -> KafkaError {
     KafkaError::new(ErrorClass::TimedOut, "_TIMED_OUT", operation, "no answer in time")
@@ -89,6 +106,8 @@ impl Sim {
         let lost = late || world.random.chance(lost);
         let unanswered = world.weather.lost_answers;
         let unanswered = world.random.chance(unanswered);
+        let refused = world.weather.refused;
+        let refused = REFUSABLE.contains(&operation) && world.random.chance(refused);
         if lost || unanswered {
             let what = if lost { "request" } else { "answer" };
             note!(world, "{:?}: the {what} of {operation} is lost", life.process);
@@ -96,7 +115,12 @@ impl Sim {
         if !lost {
             let (request, slot) = (Arc::clone(request), Arc::clone(slot));
             world.at(arrival, move |world| {
-                let reply = request(world);
+                let reply = if refused {
+                    note!(world, "{operation} is refused in passing");
+                    Reply::Done(Err(refusal(operation)))
+                } else {
+                    request(world)
+                };
                 if unanswered {
                     return;
                 }
