@@ -154,10 +154,13 @@ fn ask(
             _ => element_error(element, OPERATION)?,
         }
     }
+    // It does not say which of them failed.
     codes::check(code, OPERATION).map_err(|error| match partitions {
         [partition] => error.of_partition(partition),
-        [first, ..] => error.of_topic(&first.topic),
-        [] => error,
+        [first, rest @ ..] if rest.iter().all(|other| other.topic == first.topic) => {
+            error.of_topic(&first.topic)
+        }
+        _ => error,
     })?;
     let answer = |element: &rd_kafka_topic_partition_t| EndOffset {
         partition: partition_of(element),
@@ -201,7 +204,8 @@ mod tests {
         (cluster, admin)
     }
 
-    /// As `rd_kafka_ListOffsets` was called here, the process crashed within three seconds of this.
+    /// `rd_kafka_ListOffsets`, called so, crashes a process within three seconds; and without the look
+    /// for leaders before it, so does deletion, or it never returns.
     #[test]
     fn what_has_no_leader_can_be_asked_for_while_metadata_arrive() {
         let mock = MockCluster::start(3).unwrap();
