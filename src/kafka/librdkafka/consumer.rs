@@ -309,6 +309,20 @@ impl LibrdkafkaConsumer {
         Ok(list)
     }
 
+    /// Once they are assigned, sends what partitions fetch where [`Self::prepare`] did. If they were
+    /// assigned before, librdkafka may have ended that in between: it does when it stops fetching,
+    /// which it does some time after `incremental_unassign` came back, and before it answers the next
+    /// assignment. What was fetched meanwhile goes along.
+    fn forward(&self, partitions: &[StartAt]) {
+        for start in partitions {
+            if let Some(tracked) = self.tracked(&start.partition)
+                && let Some(queue) = &tracked.queue
+            {
+                queue.forward((!tracked.paused).then_some(self.records.as_ref()));
+            }
+        }
+    }
+
     /// Stops the fetching of partitions, or lets it begin. It is for those that have no position yet,
     /// since it drops what was fetched.
     fn hold<'p>(
@@ -415,8 +429,14 @@ impl Consumer for LibrdkafkaConsumer {
             tracked.queue = None;
         }
         let list = self.prepare(partitions)?;
-        // SAFETY: the client and the list are live; the list is copied.
-        codes::check(unsafe { rd_kafka_assign(self.client.raw(), list.raw()) }, "assign")
+        // SAFETY: the client and the list are live; the list is copied. The first call has librdkafka
+        // stop what it fetches before it answers the second.
+        unsafe {
+            codes::check(rd_kafka_assign(self.client.raw(), ptr::null()), "assign")?;
+            codes::check(rd_kafka_assign(self.client.raw(), list.raw()), "assign")?;
+        }
+        self.forward(partitions);
+        Ok(())
     }
 
     fn incremental_assign(&mut self, partitions: &[StartAt]) -> Result<(), KafkaError> {
@@ -426,8 +446,10 @@ impl Consumer for LibrdkafkaConsumer {
         unsafe {
             let outcome = rd_kafka_incremental_assign(self.client.raw(), list.raw());
             (*self.shared.raw()).unanswered = false;
-            check_object(outcome, "incremental assign")
+            check_object(outcome, "incremental assign")?;
         }
+        self.forward(partitions);
+        Ok(())
     }
 
     fn incremental_unassign(&mut self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {

@@ -329,6 +329,28 @@ fn a_start_below_the_log_or_beyond_it_is_reported_and_never_moved() {
     assert_eq!(polled.values(), ["2"]);
 }
 
+/// librdkafka stops fetching some time after it was told, and ends the forwarding of what is fetched
+/// then, whoever has the partition by now.
+#[test]
+fn a_partition_that_is_taken_away_and_given_back_at_once_is_read() {
+    let cluster = cluster_with(&[("consumer.fetch.wait.max.ms", "1")]);
+    let name = topic(&cluster, 1);
+    send_all(&cluster, &name, 0, &["0"]);
+    let mut reader = reader(&cluster, &name, 1);
+    let first = TopicPartition::new(name.as_str(), 0);
+    let start = [StartAt::offset(first.clone(), Offset::ZERO)];
+    for round in 0..200 {
+        let polled = poll_until(&mut reader, "the record", |polled| !polled.records.is_empty());
+        assert_eq!(polled.values(), ["0"], "round {round}");
+        if round % 2 == 0 {
+            reader.incremental_unassign(std::slice::from_ref(&first)).expect("it is assigned");
+            reader.incremental_assign(&start).expect("a new start");
+        } else {
+            reader.assign(&start).expect("a new start");
+        }
+    }
+}
+
 #[test]
 fn a_start_without_a_committed_offset_is_reported() {
     let cluster = cluster();
