@@ -17,4 +17,6 @@ pub enum Mistake {
     ForgetsPartOfPack,
     /// An offset out of range means lost records, even where a successor went on and purged them.
     TakesPurgedForLost,
+    /// A partition that stands still although its log goes on is not fetched anew.
+    NeverFetchesAnew,
 }

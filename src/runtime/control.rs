@@ -23,11 +23,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Threads that work for so long after they were told to stop are named in the log.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// A thread that its group refuses for good is replaced, unless that happens so often within
+/// A thread that its group refuses for good is started anew, unless that happens so often within
 /// [`REPLACED_WITHIN`]: two instances of one name would refuse each other for ever, each the other at
-/// its next heartbeat. Of two, the older one is refused first, so it is the one that ends. What else
-/// refuses a thread, a coordinator that moved, does so at most once a session.
-const REPLACED_TOO_OFTEN: usize = 3;
+/// its next heartbeat. The members topic tells them which of them is to stop; this is for those who
+/// cannot hear it. What else refuses a thread, a coordinator that moved, does so at most once a session.
+const REPLACED_TOO_OFTEN: usize = 6;
 const REPLACED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What reaches into the instance from outside.
@@ -202,8 +202,8 @@ impl<C: Cluster> Control<C> {
         let ended = |name: &str, thread: JoinHandle<Result<(), RuntimeError>>| {
             thread.join().unwrap_or(Err(RuntimeError::ThreadDied(name.to_owned())))
         };
-        // What the topics have become explains the rest.
-        let result = ended("topics", topics).and(result).and(ended("members", members));
+        // What the topics have become explains the rest; so does another process in this one's place.
+        let result = ended("topics", topics).and(ended("members", members)).and(result);
         result.and(ended("orphans", orphans))
     }
 

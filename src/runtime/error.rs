@@ -1,5 +1,7 @@
 //! What can go wrong in a running instance, and how the runtime answers.
 
+use std::time::Duration;
+
 use tidemill_state::StateError;
 use tidemill_topology::error::{Error as TopologyError, ErrorKind};
 use tidemill_topology::graph::{PartitionError, TaskId};
@@ -163,6 +165,20 @@ pub enum RuntimeError {
          give each its own instance.id or state.dir"
     )]
     DuplicateInstance,
+    /// A process that has the same instance id was started after this one.
+    #[error(
+        "another process with the instance id {instance}{} started {later:.1?} after this one and takes its \
+         place; this one stops. If both are to run, give each its own instance.id or state.dir",
+        .host.as_ref().map_or(String::new(), |host| format!(", at {host},"))
+    )]
+    Replaced {
+        /// The id of both.
+        instance: String,
+        /// Where the other answers HTTP, if it does.
+        host: Option<String>,
+        /// How much later it started.
+        later: Duration,
+    },
     /// It was told to stop, and some of its threads work on.
     #[error(
         "the instance did not stop within {seconds} s and is left as it is; the log names the threads that \
@@ -210,6 +226,7 @@ impl RuntimeError {
             | Self::OffsetsReset { .. }
             | Self::Consumer(_)
             | Self::DuplicateInstance
+            | Self::Replaced { .. }
             | Self::StillStopping { .. }
             | Self::ThreadDied(_) => Reaction::Stop,
         }
@@ -236,7 +253,7 @@ impl RuntimeError {
             Self::ChangelogOutOfRange { .. } => "changelog_out_of_range",
             Self::OffsetsReset { .. } => "offsets_reset",
             Self::Consumer(_) => "consumer",
-            Self::DuplicateInstance => "duplicate_instance",
+            Self::DuplicateInstance | Self::Replaced { .. } => "duplicate_instance",
             Self::StillStopping { .. } | Self::ThreadDied(_) => "thread",
         }
     }

@@ -21,6 +21,7 @@ mod copies;
 mod listening;
 mod misfit;
 mod purge;
+mod stalls;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -58,8 +59,8 @@ const BATCH_WAIT: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_millis(100);
 /// Tasks that are opened together; those that restore already wait meanwhile.
 const OPENED_AT_ONCE: usize = 64;
-/// How long a restore may stand still before the log says why.
-const STALL: Duration = Duration::from_secs(10);
+/// How long a task may wait to be opened before the log says why.
+const LONG: Duration = Duration::from_secs(10);
 
 /// What the stream thread asks of its updater.
 pub enum Work {
@@ -235,6 +236,7 @@ impl<C: Cluster> StateUpdater<C> {
         self.retry_waiting();
         if !self.jobs.is_empty() {
             self.read();
+            self.look_for_stalls();
             if !self.keeps_copies {
                 self.finish();
             }
@@ -373,7 +375,7 @@ impl<C: Cluster> StateUpdater<C> {
         if is_passing(&error) {
             let now = self.clock.now();
             let told = self.told.get(&task);
-            if told.is_none_or(|told| now.saturating_duration_since(*told) >= STALL) {
+            if told.is_none_or(|told| now.saturating_duration_since(*told) >= LONG) {
                 tracing::info!(%task, %error, "cannot restore yet; trying on");
                 self.told.insert(task, now);
             }
@@ -539,11 +541,6 @@ impl<C: Cluster> StateUpdater<C> {
                         failed.push((job.task, error));
                         break;
                     }
-                }
-                if log.position < log.target && self.clock.elapsed(log.moved) > STALL {
-                    log.moved = self.clock.now();
-                    tracing::warn!(task = %job.task, store = log.name, position = %log.position, target = %log.target,
-                        "restore waits: an open transaction, or a broker, holds the changelog back");
                 }
             }
         }

@@ -182,9 +182,9 @@ impl Instance {
         self.process().signal("CONT");
     }
 
-    /// Starts a process of the same name while the frozen one still exists, and wakes that one. The
-    /// group keeps the last that joined, be it the newcomer or the one that woke: the other has to
-    /// end by itself.
+    /// Starts a process of the same name while the frozen one still exists, and wakes that one: it hears
+    /// that it was replaced, and ends by itself. Where other faults keep that from it, the one ends that
+    /// the group refuses too often.
     pub fn replace(&mut self) {
         let mut woken = self.process.take().expect("a frozen process");
         let old_home = self.home;

@@ -175,6 +175,7 @@ fn fault(random: &mut Random, processes: usize) -> Fault {
                 slow: random.below(200),
                 slow_records: random.below(20),
                 slow_markers: random.below(500),
+                astray: random.below(30),
             };
             Fault::Storm { weather, time }
         }

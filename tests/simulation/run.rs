@@ -305,6 +305,7 @@ impl Layout {
                 slow: random.below(30),
                 slow_records: random.below(4),
                 slow_markers: random.below(60),
+                astray: random.below(3),
             },
             purge_ms: if random.chance(300) { 30_000 } else { random.between(200, 4_000) },
             cache_bytes: if random.chance(500) { 10 << 20 } else { random.below(2_000) },

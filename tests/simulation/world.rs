@@ -96,6 +96,8 @@ pub struct Weather {
     pub slow_records: u64,
     /// The markers of a decided transaction reach a partition seconds late.
     pub slow_markers: u64,
+    /// A client loses its way to a partition, and reads no more of it until it is told anew from where.
+    pub astray: u64,
 }
 
 /// See the [module](self).

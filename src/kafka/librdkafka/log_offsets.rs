@@ -170,18 +170,23 @@ fn ask(
     Ok(list.elements().iter().map(answer).collect())
 }
 
-/// Has the client hear of the leaders of topics. It asks for these alone: asked for all that it
+/// Has the client hear of the leaders of topics, of as many as there is time for. It asks for these alone: asked for all that it
 /// knows, librdkafka would have the brokers create those that were deleted.
 pub(super) fn look_for_leaders<'t>(
     client: &Client,
     topics: impl Iterator<Item = &'t str>,
     timeout: Duration,
 ) {
+    let deadline = Instant::now() + timeout;
     let topics: BTreeSet<&str> = topics.collect();
     for topic in topics {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
         // Every one of them is a name that librdkafka has taken before.
         let Ok(name) = c_string(topic, OPERATION) else { continue };
-        client.ask_metadata_of(&name, timeout);
+        client.ask_metadata_of(&name, left);
     }
 }
 

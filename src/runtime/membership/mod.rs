@@ -28,7 +28,8 @@ pub trait Membership: Send + 'static {
     /// others said; waits up to `wait` for the latter. What is known lies in the [`MembersView`].
     ///
     /// # Errors
-    /// When the cluster refuses it for good. One that does not answer is waited for.
+    /// When the cluster refuses it for good, or when another process has taken this instance's place.
+    /// A cluster that does not answer is waited for.
     fn turn(&mut self, own: &MemberRecord, wait: Duration) -> Result<(), RuntimeError>;
 
     /// Says that this instance is gone.

@@ -32,7 +32,7 @@ impl<C: Cluster, M: Membership> MembersRole<C, M> {
     /// Runs until told to stop.
     ///
     /// # Errors
-    /// When the cluster refuses it for good.
+    /// When the cluster refuses it for good, or when another process has taken this instance's place.
     pub fn run(mut self) -> Result<(), RuntimeError> {
         while !self.stop.is_told() {
             self.run_once(TURN)?;

@@ -190,7 +190,7 @@ impl<C: Cluster> Membership for MembersTopic<C> {
         self.say(own)?;
         match &mut self.link {
             Link::Open(open) => {
-                open.hear(&self.settings.instance, &self.shared.members, wait);
+                open.hear(own, &self.shared.members, wait)?;
                 if open.is_caught_up() {
                     self.shared.members.complete();
                     for dead in self.shared.members.forget_dead(self.clock.now()) {
@@ -242,7 +242,16 @@ impl<C: Cluster> Open<C> {
         }
     }
 
-    fn hear(&mut self, own: &str, view: &MembersView, wait: Duration) {
+    /// Takes in what others said.
+    ///
+    /// # Errors
+    /// When a process of the same name has taken this one's place.
+    fn hear(
+        &mut self,
+        own: &MemberRecord,
+        view: &MembersView,
+        wait: Duration,
+    ) -> Result<(), RuntimeError> {
         self.consumer.poll(BATCH, wait, &mut self.records, &mut self.events);
         for event in self.events.drain(..) {
             if let Event::Error { error, .. } | Event::AllBrokersDown(error) = event {
@@ -256,24 +265,35 @@ impl<C: Cluster> Open<C> {
         let (now, now_ms) = (self.clock.now(), self.clock.wall());
         for Received { message, .. } in self.records.drain(..) {
             let is_past = message.offset() < self.past;
-            take(&message, own, is_past, view, now, now_ms);
+            let instance = String::from_utf8_lossy(message.key().unwrap_or_default());
+            if instance != own.instance {
+                take(&message, instance.into_owned(), is_past, view, now, now_ms);
+            } else if !is_past {
+                successor(&message, own).map_or(Ok(()), Err)?;
+            }
         }
+        Ok(())
     }
 }
 
-/// Takes a record into the view.
+/// Why this instance is to stop, if what was said under its name is of a process that started later: of
+/// two that run, that one stays, and both can tell which it is.
+fn successor<M: Message>(message: &M, own: &MemberRecord) -> Option<RuntimeError> {
+    let said = MemberRecord::from_json(message.value()?).ok()?;
+    let later = u64::try_from(said.started_at_ms - own.started_at_ms).ok().filter(|ms| *ms > 0)?;
+    let later = Duration::from_millis(later);
+    Some(RuntimeError::Replaced { instance: said.instance, host: said.host, later })
+}
+
+/// Takes another instance's record into the view.
 fn take<M: Message>(
     message: &M,
-    own: &str,
+    instance: String,
     is_past: bool,
     view: &MembersView,
     now: Instant,
     now_ms: Timestamp,
 ) {
-    let instance = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
-    if instance == own {
-        return;
-    }
     let Some(value) = message.value() else { return view.left(&instance) };
     match MemberRecord::from_json(value) {
         Ok(record) => {

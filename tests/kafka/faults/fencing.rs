@@ -59,6 +59,21 @@ fn an_instance_that_is_fenced_again_and_again_stops_and_names_the_cause() {
 }
 
 #[test]
+fn of_two_instances_of_one_name_the_one_that_started_later_stays() {
+    let words = Words::open_on_shared(2);
+    let first = words.start("one");
+    words.send(100);
+    words.wait_for_counts(100, 1);
+    let elsewhere = words.state("elsewhere").display().to_string();
+    let second = words.start_with("one", &[("state.dir", &elsewhere)], |_| ());
+    let failure = first.failure();
+    assert!(failure.contains("another process with the instance id one started"), "{failure}");
+    words.send(100);
+    words.wait_for_counts(100, 2);
+    second.stop();
+}
+
+#[test]
 fn a_transaction_that_the_broker_ended_is_done_again() {
     let words = Words::open_on_shared(1);
     let slept = AtomicBool::new(false);

@@ -9,6 +9,7 @@ use tidemill::kafka::{
     Committed, Consumer, EndOffset, ErrorClass, Event, GroupMetadata, Isolation, KafkaError,
     Message, Offset, OffsetSpec, Received, Slot, StartAt, TopicPartition, Waker,
 };
+use tidemill::mistake::Mistake;
 use tidemill_topology::record::Headers;
 use tidemill_topology::time::Timestamp;
 
@@ -289,6 +290,19 @@ impl Consumer for SimConsumer {
             world.fetch(self.id, partition);
         }
         Ok(())
+    }
+
+    fn refetch(
+        &mut self,
+        positions: &[(TopicPartition, Offset)],
+        timeout: Duration,
+    ) -> Result<(), KafkaError> {
+        if self.sim.lock().mistake == Mistake::NeverFetchesAnew {
+            return Ok(());
+        }
+        let partitions: Vec<_> = positions.iter().map(|(partition, _)| partition.clone()).collect();
+        self.resume(&partitions);
+        self.seek(positions, timeout)
     }
 
     fn position(&self, partition: &TopicPartition) -> Option<Offset> {

@@ -8,7 +8,7 @@ use tidemill::kafka::{ErrorClass, Event, KafkaError, Offset, Slot, TopicPartitio
 use crate::client::ConsumerId;
 use crate::cluster::Brokers;
 use crate::cluster::log::{Data, Fate};
-use crate::world::{ActorId, Life, World};
+use crate::world::{ActorId, Life, World, note};
 
 /// Records that are fetched ahead of a partition.
 const AHEAD: usize = 200;
@@ -39,7 +39,7 @@ pub(crate) struct Assigned {
     /// Another one after each seek, so that what was fetched for an older place is dropped.
     version: u64,
     fetching: bool,
-    /// Out of range, or not told yet where to begin: read no further.
+    /// Out of range, astray, or not told yet where to begin: read no further.
     broken: bool,
 }
 
@@ -99,8 +99,16 @@ impl World {
     pub(crate) fn fetch(&mut self, id: ConsumerId, partition: &TopicPartition) {
         let Some(reader) = self.clients.readers.get_mut(&id) else { return };
         let life = reader.life;
+        // Changelogs are read seldom, and in few steps.
+        let astray = self.weather.astray * if reader.is_member { 1 } else { 5 };
+        let astray = self.random.chance(astray);
         let Some(assigned) = reader.partitions.get_mut(partition) else { return };
         if assigned.fetching || assigned.broken || assigned.inbox.len() >= AHEAD {
+            return;
+        }
+        if astray {
+            assigned.broken = true;
+            note!(self, "{:?}: {partition} is not read any more", life.process);
             return;
         }
         assigned.fetching = true;
