@@ -199,6 +199,14 @@ pub(super) fn class(code: Code) -> ErrorClass {
         | RD_KAFKA_RESP_ERR__RETRY
         | RD_KAFKA_RESP_ERR__QUEUE_FULL
         | RD_KAFKA_RESP_ERR__IN_PROGRESS
+        // A broker left the cluster's metadata with requests on their way.
+        | RD_KAFKA_RESP_ERR__DESTROY_BROKER
+        | RD_KAFKA_RESP_ERR__NODE_UPDATE
+        | RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE
+        | RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE
+        | RD_KAFKA_RESP_ERR_LISTENER_NOT_FOUND
+        // A leader that was elected anew does not know its high watermark yet (KIP-207).
+        | RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE
         | RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT
         | RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS
         | RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE

@@ -246,6 +246,27 @@ mod tests {
         });
     }
 
+    /// What a leader that was just elected answers, and what librdkafka says when a broker left.
+    #[test]
+    fn what_is_refused_in_passing_is_asked_for_again() {
+        const LIST_OFFSETS: i16 = 2;
+        let mock = MockCluster::start(1).unwrap();
+        mock.create_topic("orders", 1).unwrap();
+        let (_cluster, admin) = cluster_and_admin(&mock);
+        let partitions = [TopicPartition::new("orders", 0)];
+        let passing = [
+            Code::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE,
+            Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+            Code::RD_KAFKA_RESP_ERR__DESTROY_BROKER,
+        ];
+        mock.refuse(LIST_OFFSETS, &passing);
+        let found = list_offsets(admin.client(), &partitions, OffsetSpec::Latest, LIMIT).unwrap();
+        assert_eq!(found[0].offset, Some(Offset::ZERO));
+        mock.refuse(LIST_OFFSETS, &[Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
+        let error = list_offsets(admin.client(), &partitions, OffsetSpec::Latest, LIMIT);
+        assert_eq!(error.unwrap_err().class(), ErrorClass::Authorization);
+    }
+
     #[test]
     fn an_unknown_partition_is_named() {
         let mock = MockCluster::start(1).unwrap();

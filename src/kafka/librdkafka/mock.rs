@@ -84,6 +84,20 @@ impl MockCluster {
         codes::check(code, "take leader").map_err(|error| error.of_topic(topic))
     }
 
+    /// Has the next requests of a kind refused, one for each code.
+    #[cfg(test)]
+    pub(super) fn refuse(&self, request: i16, codes: &[rd_kafka_resp_err_t]) {
+        // SAFETY: the cluster is live; the codes are copied.
+        unsafe {
+            rd_kafka_mock_push_request_errors_array(
+                self.raw.as_ptr(),
+                request,
+                codes.len(),
+                codes.as_ptr(),
+            );
+        }
+    }
+
     /// How long a new group waits for its first members; librdkafka's default is three seconds.
     pub fn set_group_delay_ms(&self, delay_ms: i32) {
         // SAFETY: the cluster is live.
