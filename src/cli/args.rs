@@ -10,7 +10,8 @@ use super::operation_args::{DescribeArgs, DlqArgs, ExportArgs, ImportArgs, Reset
 const AFTER_HELP: &str = "\
 Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 the topology breaks what
 `topology --against` compares it with; 4 refused, as instances of the application are active;
-128 + n ended at once by the second signal n.
+5 stopped, as another process with the same instance.id has taken its place; 128 + n ended at once
+by the second signal n.
 
 Examples:
   tidemill demo                                  everything in one process, nothing to set up

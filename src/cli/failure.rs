@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use tidemill::config::ConfigError;
+use tidemill::runtime::RuntimeError;
 
 /// A command that did not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,9 @@ pub enum Failure {
     /// Instances of the application run, and the command wants none to: exit code 4.
     #[error("{0}")]
     Active(String),
+    /// Another process has taken the instance's place, so it is not to be started again: exit code 5.
+    #[error("{0}")]
+    Replaced(String),
     /// Anything else, already said in full: exit code 1.
     #[error("{0}")]
     Failed(String),
@@ -65,6 +69,14 @@ impl Failure {
         Self::Failed(text)
     }
 
+    /// Wraps what ended an instance.
+    pub fn of_instance(error: RuntimeError) -> Self {
+        match error {
+            RuntimeError::Replaced { .. } => Self::Replaced(error.to_string()),
+            other => Self::failed(other),
+        }
+    }
+
     /// Tells the user and gives the exit code.
     pub fn report(&self) -> ExitCode {
         match self {
@@ -79,6 +91,7 @@ impl Failure {
             Self::Config(_) | Self::Setting { .. } => ExitCode::from(2),
             Self::Breaks => ExitCode::from(3),
             Self::Active(_) => ExitCode::from(4),
+            Self::Replaced(_) => ExitCode::from(5),
             Self::Io { .. } | Self::Failed(_) => ExitCode::FAILURE,
         }
     }

@@ -120,7 +120,7 @@ impl Instance {
             serving.stop(runtime);
         }
         match ended {
-            Ok(result) => result.map_err(Failure::failed),
+            Ok(result) => result.map_err(Failure::of_instance),
             Err(_) => Err(Failure::Failed(
                 "the instance ended without a word; the log may say why".to_owned(),
             )),

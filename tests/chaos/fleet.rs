@@ -194,7 +194,8 @@ impl Instance {
         woken.signal("CONT");
         let since = Instant::now();
         while since.elapsed() < YIELDS {
-            if woken.exit_status().is_some() {
+            if let Some(status) = woken.exit_status() {
+                println!("replaced: the older process of {} ends with {status}", self.name);
                 self.keep(&woken.log());
                 return;
             }

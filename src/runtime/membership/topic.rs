@@ -148,14 +148,14 @@ impl<C: Cluster> MembersTopic<C> {
         }
         self.link = match self.open() {
             Ok(open) => Link::Open(Box::new(open)),
-            Err(RuntimeError::Kafka(error)) if may_pass(&error) => {
-                tracing::debug!(%error, "the members topic cannot be reached; trying on");
-                Link::Due(self.clock.now() + RETRY)
-            }
             Err(RuntimeError::Kafka(error)) if may_do_without(&error) => {
                 let topic = self.settings.topic();
                 tracing::warn!(topic, %error, "instances cannot know of each other: no members topic");
                 Link::Refused
+            }
+            Err(RuntimeError::Kafka(error)) if may_pass(&error) => {
+                tracing::warn!(%error, "the members topic cannot be reached; trying on");
+                Link::Due(self.clock.now() + RETRY)
             }
             Err(error) => return Err(error),
         };
@@ -310,9 +310,10 @@ fn take<M: Message>(
 }
 
 /// Whether the topic may be reached later. One that another instance has just made is unknown to
-/// some brokers for a moment.
+/// some brokers for a moment; and what nobody has thought of is no reason to end an instance, which
+/// can process records without the topic.
 fn may_pass(error: &KafkaError) -> bool {
-    error.class().is_retriable() || error.class() == ErrorClass::UnknownTopicOrPartition
+    !matches!(error.class(), ErrorClass::Configuration | ErrorClass::Fenced | ErrorClass::Fatal)
 }
 
 /// Whether an instance runs without the topic where the cluster answers so.
