@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Writes what was measured into docs/performance.md: tables, plots, machine and versions.
 
-    report.py [--results FILE]
+    report.py [--layers] [--results FILE]
 
-FILE holds the results of side_by_side/compare.py, a JSON line each; without one the tables of the
-comparison stay as they are. The layers come from where criterion left them. In the document only
+--layers writes the table of the layers, from where criterion left it. FILE holds the results of
+side_by_side/compare.py, a JSON line each: their tables and plots are written. In the document only
 what stands between `<!-- NAME: measured -->` and `<!-- NAME: end -->` is replaced.
 """
 
@@ -67,7 +67,7 @@ def read_results(file):
     for line in file.read_text().splitlines():
         result = json.loads(line)
         row = {
-            "run": result.get("workload"),
+            "run": result.get("row", result.get("workload")),
             "latency": f"latency, {result.get('guarantee')}, {result.get('commit_ms')} ms",
             "restore": "restore",
         }[result["kind"]]
@@ -149,20 +149,26 @@ def replace(document, name, lines):
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--layers", action="store_true")
     parser.add_argument("--results", type=pathlib.Path)
     args = parser.parse_args()
     document = DOCS / "performance.md"
-    if args.results:
-        runs = read_results(args.results)
-        replace(document, "side by side", [*machine(), "", *compare.tables(runs), *ratios(runs)])
+    runs = read_results(args.results) if args.results else {}
+    growth = {key: results for key, results in runs.items() if compare.columns_of(key[0]) is compare.GROWTH_COLUMNS}
+    compared = {key: results for key, results in runs.items() if key not in growth}
+    if growth:
+        replace(document, "growth", [*machine(), "", *compare.tables(growth)])
+    if compared:
+        replace(document, "side by side", [*machine(), "", *compare.tables(compared), *ratios(compared)])
         for name, field, title in (
             ("cpu", "warm_cpu_us_per_record", "CPU a record, in microseconds (less is better)"),
             ("speed", "warm_records_per_s", "Records a second on one thread (more is better)"),
         ):
-            image = plot(runs, field, title)
+            image = plot(compared, field, title)
             if image:
                 (DOCS / f"performance-{name}.svg").write_text(image)
-    replace(document, "layers", [*machine(), "", *layers()])
+    if args.layers:
+        replace(document, "layers", [*machine(), "", *layers()])
 
 
 if __name__ == "__main__":

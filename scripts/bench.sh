@@ -8,9 +8,9 @@ cd "$TIDEMILL_ROOT"
 cargo bench --bench layers
 if ! command -v java > /dev/null || ! command -v mvn > /dev/null; then
   echo "bench: no Java and Maven here, so nothing was measured beside Kafka Streams (make setup installs them)" >&2
-  exec benches/report.py
+  exec benches/report.py --layers
 fi
 results="$CARGO_TARGET_DIR/side-by-side.jsonl"
 rm -f "$results"
 benches/side_by_side/compare.py --results "$results" "$@"
-benches/report.py --results "$results"
+benches/report.py --layers --results "$results"

@@ -10,7 +10,8 @@ plain     rdkafka and serde_json by hand       limit     librdkafka alone: bytes
 (plain and limit know passthrough alone and are left out of the other workloads.)
 
 Beside the workloads of the README there are `latency` (passthrough at a steady 5,000 records a
-second) and `restore` (a changelog of a million keys), for ks and tidemill.
+second) and `restore` (a changelog of a million keys), for ks and tidemill; and, where they are asked
+for, `growth_partitions` and `growth_keys`: workloads with few and with many of them.
 
 Starts a broker of its own, makes the input, and takes the processors in turn within each round,
 beginning with another one each time, so that whatever disturbs the machine disturbs all of them.
@@ -41,6 +42,19 @@ COMPARABLE = {"window": "last_checksum", "count": "last_checksum"}
 LATENCY = [("exactly_once_v2", 100), ("exactly_once_v2", 10), ("at_least_once", 100)]
 LATENCY_RATE, LATENCY_SECONDS = 5_000, 30
 RESTORE_KEYS = 1_000_000
+# The workload, how much its input has of what grows, and of how many records it is.
+GROWTH = {
+    "growth_partitions": [
+        ("passthrough", 10, "partitions", 1_000_000),
+        ("passthrough", 1_000, "partitions", 1_000_000),
+        ("window", 10, "partitions", 1_000_000),
+        ("window", 1_000, "partitions", 1_000_000),
+    ],
+    "growth_keys": [
+        ("count_nocache", 10_000, "keys", 2_000_000),
+        ("count_nocache", 10_000_000, "keys", 10_000_000),
+    ],
+}
 COLUMNS = [
     ("warm_cpu_us_per_record", "warm CPU us a record", 2),
     ("warm_records_per_s", "warm records/s", 0),
@@ -48,6 +62,7 @@ COLUMNS = [
     ("startup_s", "start s", 2),
     ("records_per_s", "records/s, start included", 0),
 ]
+GROWTH_COLUMNS = [*COLUMNS]
 LATENCY_COLUMNS = [("p50_ms", "p50 ms", 1), ("p99_ms", "p99 ms", 1), ("max_ms", "worst ms", 1)]
 RESTORE_COLUMNS = [
     ("restore_s", "restore s, from the start", 2),
@@ -122,14 +137,34 @@ def run_restore(measure_one):
     return {"restore": measure_one("restore", *options)}
 
 
-def make_wide_input(paths, work, bootstrap):
-    """A distinct investor in each record, so that counting by investor keeps as many keys."""
-    wide = work / "wide.jsonl"
-    keys = str(RESTORE_KEYS)
-    generate = [paths["gen"], "--events", keys, "--investors", keys, "--round-robin-investors", "--out", wide]
+def run_growth(measure_one, cases):
+    rows = {}
+    for workload, much, of_what, records in cases:
+        options = ["--workload", workload, "--input", growth_topic(much, of_what), "--records", records]
+        row = f"{workload}, {much:,} {of_what}"
+        rows[row] = measure_one("run", *options, row=row)
+    return rows
+
+
+def growth_topic(much, of_what):
+    return f"orders-{much}-{of_what}"
+
+
+def make_growth_inputs(paths, work, bootstrap, cases):
+    for much, of_what, records in dict.fromkeys(case[1:] for case in cases):
+        keys, partitions = (much, 4) if of_what == "keys" else (10_000, much)
+        make_keyed_input(paths, work, bootstrap, growth_topic(much, of_what), records, keys, partitions)
+
+
+def make_keyed_input(paths, work, bootstrap, topic, records, keys, partitions=4):
+    """As many distinct investors as keys, one after the other, so that counting by investor keeps as
+    many keys."""
+    file = work / f"{topic}.jsonl"
+    generate = [paths["gen"], "--events", str(records), "--investors", str(keys), "--round-robin-investors", "--out", file]
     subprocess.run(generate, check=True)
-    load = [paths["harness"], "load", "--bootstrap", bootstrap, "--topic", "orders-wide", "--file", wide]
-    subprocess.run(load, check=True)
+    load = [paths["harness"], "load", "--bootstrap", bootstrap, "--topic", topic, "--file", file]
+    subprocess.run([*load, "--partitions", str(partitions)], check=True)
+    file.unlink()
 
 
 def show(figures, digits):
@@ -145,6 +180,8 @@ def figures_of(result):
 def columns_of(row):
     if row.startswith("latency"):
         return LATENCY_COLUMNS
+    if row.endswith((" partitions", " keys")):
+        return GROWTH_COLUMNS
     return RESTORE_COLUMNS if row == "restore" else COLUMNS
 
 
@@ -152,7 +189,7 @@ def tables(runs):
     """Markdown tables of the medians, one for each kind of measurement. `runs` maps (row,
     processor) to results."""
     lines = []
-    for columns in (COLUMNS, LATENCY_COLUMNS, RESTORE_COLUMNS):
+    for columns in (COLUMNS, LATENCY_COLUMNS, RESTORE_COLUMNS, GROWTH_COLUMNS):
         mine = {key: results for key, results in runs.items() if columns_of(key[0]) is columns}
         if not mine:
             continue
@@ -169,7 +206,7 @@ def disagreements(runs):
     """Workloads and topics in which the runs' outputs differ; limit does not look at its records."""
     found = []
     for workload in dict.fromkeys(workload for workload, _ in runs):
-        field = COMPARABLE.get(workload, "checksum")
+        field = COMPARABLE.get(workload.split(",")[0], "checksum")
         sums = {}
         for (of, processor), results in runs.items():
             if of == workload and processor != "limit":
@@ -211,7 +248,9 @@ def main():
         make_input(paths, args, work, bootstrap)
         workloads = args.workloads.split(",")
         if "restore" in workloads:
-            make_wide_input(paths, work, bootstrap)
+            make_keyed_input(paths, work, bootstrap, "orders-wide", RESTORE_KEYS, RESTORE_KEYS)
+        for workload in GROWTH.keys() & set(workloads):
+            make_growth_inputs(paths, work, bootstrap, GROWTH[workload])
         for workload in workloads:
             able = [p for p in processors if workload == "passthrough" or p not in ONLY_PASSTHROUGH]
             for number in range(args.repeat):
@@ -225,6 +264,8 @@ def main():
                         rows = run_latency(measure_one, work)
                     elif workload == "restore":
                         rows = run_restore(measure_one)
+                    elif workload in GROWTH:
+                        rows = run_growth(measure_one, GROWTH[workload])
                     else:
                         rows = run_workload(measure_one, args, workload)
                     for row, results in rows.items():

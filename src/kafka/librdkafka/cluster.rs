@@ -64,12 +64,16 @@ impl Cluster for Librdkafka {
     }
 
     fn admin(&self) -> Result<Self::Admin, KafkaError> {
-        let mut config = self.properties.admin()?;
-        log_to_tracing(&mut config);
-        // A producer that produces nothing: it has no group and joins none.
-        let client = Client::new(rd_kafka_type_t::RD_KAFKA_PRODUCER, config)?;
+        let client = open_asking(self.properties.admin()?)?;
         Ok(LibrdkafkaAdmin::new(client, Arc::clone(&self.offset_clients)))
     }
+}
+
+/// Opens a client that only asks and administers.
+pub(super) fn open_asking(mut config: Config) -> Result<Client, KafkaError> {
+    log_to_tracing(&mut config);
+    // A producer that produces nothing: it has no group and joins none.
+    Client::new(rd_kafka_type_t::RD_KAFKA_PRODUCER, config)
 }
 
 /// Sends the log of the client that is opened with `config` where all logs go.

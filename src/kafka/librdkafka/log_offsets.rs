@@ -16,7 +16,7 @@ use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
 use super::super::error::KafkaError;
 use super::super::partition::{EndOffset, Isolation, Offset, OffsetSpec, TopicPartition};
-use super::cluster::log_to_tracing;
+use super::cluster::open_asking;
 use super::codes::{self, read_code};
 use super::config::Properties;
 use super::native::{
@@ -71,9 +71,7 @@ impl OffsetClients {
             if let Some(client) = &*slot {
                 return Ok(Arc::clone(client));
             }
-            let mut config = self.properties.offsets(isolation)?;
-            log_to_tracing(&mut config);
-            let client = Client::new(rd_kafka_type_t::RD_KAFKA_PRODUCER, config)?;
+            let client = open_asking(self.properties.offsets(isolation)?)?;
             Arc::clone(slot.insert(Arc::new(client)))
         };
         // Until there is a connection, librdkafka looks for leaders at growing intervals only. Who
