@@ -168,8 +168,9 @@ fn ask(
     Ok(list.elements().iter().map(answer).collect())
 }
 
-/// Has the client hear of the leaders of topics, of as many as there is time for. It asks for these alone: asked for all that it
-/// knows, librdkafka would have the brokers create those that were deleted.
+/// Has the client hear of the leaders of topics, of as many as there is time for. It asks for these
+/// alone: asked for all that it knows, librdkafka would have the brokers create those that were
+/// deleted.
 pub(super) fn look_for_leaders<'t>(
     client: &Client,
     topics: impl Iterator<Item = &'t str>,

@@ -280,8 +280,8 @@ impl<C: Cluster> Open<C> {
 /// two that run, that one stays, and both can tell which it is.
 fn successor<M: Message>(message: &M, own: &MemberRecord) -> Option<RuntimeError> {
     let said = MemberRecord::from_json(message.value()?).ok()?;
-    let later = u64::try_from(said.started_at_ms - own.started_at_ms).ok().filter(|ms| *ms > 0)?;
-    let later = Duration::from_millis(later);
+    let later = said.started_at_ms.saturating_sub(own.started_at_ms);
+    let later = u64::try_from(later).ok().filter(|later| *later > 0).map(Duration::from_millis)?;
     Some(RuntimeError::Replaced { instance: said.instance, host: said.host, later })
 }
 
