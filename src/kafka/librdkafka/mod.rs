@@ -18,6 +18,7 @@ mod codes;
 mod config;
 pub mod consumer;
 mod described;
+mod drain;
 mod log;
 mod log_offsets;
 pub mod message;

@@ -116,6 +116,12 @@ impl Client {
         true
     }
 
+    /// How many records were produced and not yet reported or given up.
+    pub(super) fn in_flight(&self) -> usize {
+        // SAFETY: the client is live.
+        usize::try_from(unsafe { rd_kafka_outq_len(self.raw()) }).unwrap_or(0)
+    }
+
     /// The error that made it useless, if one did.
     pub(super) fn fatal_error(&self) -> Option<KafkaError> {
         let mut reason = [0 as c_char; 512];

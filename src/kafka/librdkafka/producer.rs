@@ -23,14 +23,13 @@ use super::super::settings::ProducerSettings;
 use super::super::statistics::ClientStatistics;
 use super::super::topic::{Deliveries, TopicId};
 use super::codes::{self, check_transactional, read_code};
+use super::drain::Drain;
 use super::native::{Client, Config, Shared, UNASSIGNED, c_string, millis, text};
 use super::offsets_call::{OffsetsCalls, unanswered};
 use super::statistics;
 
 /// What is left at least for committing when the deliveries before it took all the time.
 const SHORTEST_CALL: Duration = Duration::from_millis(100);
-/// In what steps deliveries are waited for.
-const SLICE: Duration = Duration::from_millis(1);
 
 /// A producer of one thread, transactional or not.
 #[derive(Debug)]
@@ -98,21 +97,11 @@ impl LibrdkafkaProducer {
     }
 
     /// Sends what waits at once, and waits until it is delivered.
-    ///
-    /// In slices: within one call librdkafka looks every ten milliseconds whether all is delivered,
-    /// unless a delivery report wakes it, and successes may have none. Between two of them its thread
-    /// may sleep: while it flushes, it spins on whatever partition waits for an answer.
     fn deliver(&mut self, timeout: Duration) -> Code {
         let deadline = Instant::now() + timeout;
+        let mut drain = Drain::default();
         loop {
-            // SAFETY: the client is live. The delivery callback runs on this thread meanwhile.
-            let code = unsafe {
-                let code = rd_kafka_flush(self.client.raw(), millis(SLICE));
-                if code == Code::RD_KAFKA_RESP_ERR__TIMED_OUT {
-                    rd_kafka_poll(self.client.raw(), millis(SLICE));
-                }
-                code
-            };
+            let code = drain.step(&self.client);
             if code != Code::RD_KAFKA_RESP_ERR__TIMED_OUT || Instant::now() >= deadline {
                 return code;
             }
@@ -207,9 +196,10 @@ impl Producer for LibrdkafkaProducer {
     ) -> Result<(), KafkaError> {
         let deadline = Instant::now() + timeout;
         self.offsets_calls.begin(&self.client, offsets, group, timeout)?;
+        let mut drain = Drain::default();
         loop {
             // The commit waits for the deliveries; the brokers may do both at once.
-            let is_delivered = self.deliver(SLICE) != Code::RD_KAFKA_RESP_ERR__TIMED_OUT;
+            let is_delivered = drain.step(&self.client) != Code::RD_KAFKA_RESP_ERR__TIMED_OUT;
             let left = deadline.saturating_duration_since(Instant::now());
             match self.offsets_calls.outcome(if is_delivered { left } else { Duration::ZERO }) {
                 Some(outcome) => return outcome,
@@ -330,8 +320,7 @@ impl Producer for LibrdkafkaProducer {
     }
 
     fn in_flight(&self) -> usize {
-        // SAFETY: the client is live.
-        usize::try_from(unsafe { rd_kafka_outq_len(self.client.raw()) }).unwrap_or(0)
+        self.client.in_flight()
     }
 
     fn purge(&mut self) {
