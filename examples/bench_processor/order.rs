@@ -13,7 +13,7 @@ pub struct Asset {
     /// What people call it.
     pub name: CompactString,
     /// The step of its prices.
-    pub tick: f64,
+    pub tick: Price,
 }
 
 /// An order and what it is worth.
@@ -61,7 +61,7 @@ impl Serde<WithAsset> for ResultJson {
         let asset = &value.asset;
         order_fields(&value.order, out)?
             .text("name", &asset.name)?
-            .number("tick", asset.tick)?
+            .price("tick", asset.tick)
             .close()
     }
 

@@ -162,7 +162,8 @@ impl Order {
             None => serde_json::from_slice(bytes)
                 .map_err(|error| DecodeError::Json { reason: error.to_string() })?,
         };
-        order.complete()
+        order.check_complete()?;
+        Ok(order)
     }
 
     /// Writes the order as JSON to the end of `out`, defaults spelled out.
@@ -186,21 +187,20 @@ impl Order {
         }
     }
 
-    /// The order, if it has what its action needs.
-    pub(super) fn complete(self) -> Result<Self, DecodeError> {
-        let missing = |field| DecodeError::Missing { field, action: self.action };
-        if self.action == Action::New {
-            if self.investor_id.is_none() {
-                return Err(missing("investor_id"));
-            }
-            if self.current_shares.is_none() {
-                return Err(missing("current_shares"));
-            }
-            if self.side.is_none() {
-                return Err(missing("order_type"));
-            }
+    /// Whether the order has what its action needs.
+    pub(super) fn check_complete(&self) -> Result<(), DecodeError> {
+        let missing = |field| Err(DecodeError::Missing { field, action: self.action });
+        if self.action != Action::New {
+            Ok(())
+        } else if self.investor_id.is_none() {
+            missing("investor_id")
+        } else if self.current_shares.is_none() {
+            missing("current_shares")
+        } else if self.side.is_none() {
+            missing("order_type")
+        } else {
+            Ok(())
         }
-        Ok(self)
     }
 }
 

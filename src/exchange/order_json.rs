@@ -6,7 +6,7 @@ use compact_str::CompactString;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::order::{Action, Kind, MAX_TEXT_BYTES, Order, Side, TimeInForce};
+use super::order::{Action, Kind, MAX_TEXT_BYTES, Order, TimeInForce};
 use super::price::Price;
 
 /// Takes borrowed input only (`from_slice`, `from_str`), because the price is read from its text.
@@ -132,7 +132,7 @@ impl<'de> Visitor<'de> for OrderVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Order, A::Error> {
-        let mut draft = Draft::default();
+        let mut draft = Draft::new();
         while let Some(field) = map.next_key::<Field>()? {
             draft
                 .read(field, &mut map)
@@ -142,30 +142,48 @@ impl<'de> Visitor<'de> for OrderVisitor {
     }
 }
 
-/// What was read of an order so far.
-#[derive(Default)]
+/// What was read of an order so far: what it would be if nothing else came.
 pub(super) struct Draft {
-    pub(super) order_id: Option<CompactString>,
-    pub(super) investor_id: Option<CompactString>,
-    pub(super) asset_id: Option<CompactString>,
-    pub(super) current_shares: Option<i64>,
-    pub(super) shares: Option<i64>,
-    pub(super) price: Option<Price>,
-    pub(super) side: Option<Side>,
-    pub(super) action: Option<Action>,
-    pub(super) kind: Option<Kind>,
-    pub(super) time_in_force: Option<TimeInForce>,
+    pub(super) order: Order,
     /// One bit for each field that was read, `null` included.
     seen: u16,
+    /// Whether there is a number of shares: an [`Order`] no longer tells none from 0.
+    has_shares: bool,
 }
 
 impl Draft {
+    /// With the defaults.
+    #[inline]
+    pub(super) fn new() -> Self {
+        let order = Order {
+            order_id: None,
+            investor_id: None,
+            // No id is empty.
+            asset_id: CompactString::const_new(""),
+            current_shares: None,
+            shares: 0,
+            price: None,
+            side: None,
+            action: Action::New,
+            kind: Kind::Limit,
+            time_in_force: TimeInForce::Gtc,
+        };
+        Self { order, seen: 0, has_shares: false }
+    }
+
     /// Notes that `field` comes now; false if it came before.
+    #[inline]
     pub(super) fn mark(&mut self, field: Field) -> bool {
         let bit = 1 << field as u16;
         let first = self.seen & bit == 0;
         self.seen |= bit;
         first
+    }
+
+    #[inline]
+    pub(super) fn set_shares(&mut self, shares: i64) {
+        self.order.shares = shares;
+        self.has_shares = true;
     }
 
     fn read<'de, A: MapAccess<'de>>(&mut self, field: Field, map: &mut A) -> Result<(), A::Error> {
@@ -175,51 +193,51 @@ impl Draft {
         if !self.mark(field) {
             return Err(de::Error::custom("given twice"));
         }
+        let order = &mut self.order;
         match field {
-            Field::OrderId => self.order_id = map.next_value::<Option<Text>>()?.map(|text| text.0),
+            Field::OrderId => order.order_id = map.next_value::<Option<Text>>()?.map(|text| text.0),
             Field::InvestorId => {
-                self.investor_id = map.next_value::<Option<Text>>()?.map(|text| text.0);
+                order.investor_id = map.next_value::<Option<Text>>()?.map(|text| text.0);
             }
-            Field::AssetId => self.asset_id = map.next_value::<Option<Text>>()?.map(|text| text.0),
+            Field::AssetId => {
+                if let Some(text) = map.next_value::<Option<Text>>()? {
+                    order.asset_id = text.0;
+                }
+            }
             Field::CurrentShares => {
-                self.current_shares = map.next_value()?;
-                if self.current_shares.is_some_and(i64::is_negative) {
+                order.current_shares = map.next_value()?;
+                if order.current_shares.is_some_and(i64::is_negative) {
                     return Err(de::Error::custom("negative, but nobody owns less than nothing"));
                 }
             }
-            Field::Shares => self.shares = map.next_value()?,
-            Field::Price => {
-                self.price = map.next_value::<Option<ExactPrice>>()?.map(|price| price.0);
+            Field::Shares => {
+                if let Some(shares) = map.next_value()? {
+                    self.set_shares(shares);
+                }
             }
-            Field::Side => self.side = map.next_value()?,
-            Field::Action => self.action = map.next_value()?,
-            Field::Kind => self.kind = map.next_value()?,
-            Field::TimeInForce => self.time_in_force = map.next_value()?,
+            Field::Price => {
+                order.price = map.next_value::<Option<ExactPrice>>()?.map(|price| price.0);
+            }
+            Field::Side => order.side = map.next_value()?,
+            Field::Action => order.action = map.next_value::<Option<_>>()?.unwrap_or(Action::New),
+            Field::Kind => order.kind = map.next_value::<Option<_>>()?.unwrap_or(Kind::Limit),
+            Field::TimeInForce => {
+                order.time_in_force = map.next_value::<Option<_>>()?.unwrap_or(TimeInForce::Gtc);
+            }
             Field::Unknown => {}
         }
         Ok(())
     }
 
-    /// Fills the defaults in. `shares` is judged here, because an [`Order`] no longer tells an
-    /// absent one from 0.
+    /// The order, unless it lacks what every order of its action needs.
+    #[inline]
     pub(super) fn finish(self) -> Result<Order, &'static str> {
-        let action = self.action.unwrap_or(Action::New);
-        let shares = match (self.shares, action) {
-            (Some(shares), _) => shares,
-            (None, Action::Cancel) => 0,
-            (None, Action::New | Action::Replace) => return Err("shares: missing"),
-        };
-        Ok(Order {
-            order_id: self.order_id,
-            investor_id: self.investor_id,
-            asset_id: self.asset_id.ok_or("asset_id: missing")?,
-            current_shares: self.current_shares,
-            shares,
-            price: self.price,
-            side: self.side,
-            action,
-            kind: self.kind.unwrap_or(Kind::Limit),
-            time_in_force: self.time_in_force.unwrap_or(TimeInForce::Gtc),
-        })
+        if !self.has_shares && self.order.action != Action::Cancel {
+            return Err("shares: missing");
+        }
+        if self.order.asset_id.is_empty() {
+            return Err("asset_id: missing");
+        }
+        Ok(self.order)
     }
 }

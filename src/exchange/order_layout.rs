@@ -85,7 +85,7 @@ pub fn decode_order(bytes: &[u8]) -> Result<Order, DecodeError> {
         NO_SIDE => None,
         code => Some(of_code(Side::ALL, code)?),
     };
-    Order {
+    let order = Order {
         order_id,
         investor_id,
         asset_id,
@@ -96,8 +96,9 @@ pub fn decode_order(bytes: &[u8]) -> Result<Order, DecodeError> {
         action: of_code(Action::ALL, codes & 3)?,
         kind: of_code(Kind::ALL, codes >> 2 & 1)?,
         time_in_force: of_code(TimeInForce::ALL, codes >> 3 & 3)?,
-    }
-    .complete()
+    };
+    order.check_complete()?;
+    Ok(order)
 }
 
 fn of_code<T: Copy>(all: &[T], code: u8) -> Result<T, DecodeError> {

@@ -16,7 +16,7 @@ pub(super) fn scan_plain_order(bytes: &[u8]) -> Option<Order> {
     // Once for all strings: it looks at eight bytes at a time, and most strings are shorter.
     let text = std::str::from_utf8(bytes).ok()?;
     let mut scan = Scan { text, bytes, at: 0 };
-    let mut draft = Draft::default();
+    let mut draft = Draft::new();
     scan.token(b'{')?;
     let mut ended = scan.usual_fields(&mut draft)?;
     while !ended {
@@ -129,18 +129,18 @@ impl<'a> Scan<'a> {
             return None;
         }
         match field {
-            Field::OrderId => draft.order_id = Some(self.id()?),
-            Field::InvestorId => draft.investor_id = Some(self.id()?),
-            Field::AssetId => draft.asset_id = Some(self.id()?),
+            Field::OrderId => draft.order.order_id = Some(self.id()?),
+            Field::InvestorId => draft.order.investor_id = Some(self.id()?),
+            Field::AssetId => draft.order.asset_id = self.id()?,
             Field::CurrentShares => {
-                draft.current_shares = Some(self.whole().filter(|shares| *shares >= 0)?);
+                draft.order.current_shares = Some(self.whole().filter(|shares| *shares >= 0)?);
             }
-            Field::Shares => draft.shares = Some(self.whole()?),
-            Field::Price => draft.price = Some(self.price()?),
-            Field::Side => draft.side = Some(Side::from_word(self.text()?)?),
-            Field::Action => draft.action = Some(Action::from_word(self.text()?)?),
-            Field::Kind => draft.kind = Some(Kind::from_word(self.text()?)?),
-            Field::TimeInForce => draft.time_in_force = Some(TimeInForce::from_word(self.text()?)?),
+            Field::Shares => draft.set_shares(self.whole()?),
+            Field::Price => draft.order.price = Some(self.price()?),
+            Field::Side => draft.order.side = Some(Side::from_word(self.text()?)?),
+            Field::Action => draft.order.action = Action::from_word(self.text()?)?,
+            Field::Kind => draft.order.kind = Kind::from_word(self.text()?)?,
+            Field::TimeInForce => draft.order.time_in_force = TimeInForce::from_word(self.text()?)?,
             Field::Unknown => return None,
         }
         Some(())

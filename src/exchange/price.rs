@@ -8,6 +8,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
 
+use super::decimal_text::{DecimalBuffer, LONGEST_DECIMAL, write_decimal};
+
 /// Decimal places of a price: the most that JSON text may spell.
 pub const PLACES: u32 = 8;
 
@@ -78,6 +80,20 @@ impl Price {
     #[must_use]
     pub const fn is_multiple_of(self, tick: Self) -> bool {
         matches!(self.0.checked_rem(tick.0), Some(0))
+    }
+
+    /// Writes the text that `Display` writes; returns its length.
+    ///
+    /// ```
+    /// use tidemill::exchange::{LONGEST_DECIMAL, Price};
+    /// let mut text = [0; LONGEST_DECIMAL];
+    /// let length = Price::from_units(58_701_000_000).write_to(&mut text);
+    /// assert_eq!(&text[..length], b"587.01");
+    /// ```
+    #[inline]
+    pub fn write_to(self, text: &mut DecimalBuffer) -> usize {
+        let (units, scale) = (self.0.unsigned_abs(), SCALE.unsigned_abs());
+        write_decimal(self.0 < 0, u128::from(units / scale), units % scale, text)
     }
 
     /// What `shares` cost at this price: exact for every pair of 64-bit numbers.
@@ -220,6 +236,21 @@ impl Amount {
         self.0
     }
 
+    /// Writes the text that `Display` writes; returns its length. See [`Price::write_to`].
+    #[inline]
+    pub fn write_to(self, text: &mut DecimalBuffer) -> usize {
+        let (units, scale) = (self.0.unsigned_abs(), SCALE.unsigned_abs());
+        let (whole, fraction) = match u64::try_from(units) {
+            // Division of 128 bits is slow, and few amounts need it.
+            Ok(units) => (u128::from(units / scale), units % scale),
+            Err(_) => {
+                let scale = u128::from(scale);
+                (units / scale, (units % scale) as u64)
+            }
+        };
+        write_decimal(self.0 < 0, whole, fraction, text)
+    }
+
     /// The sum of both, or the end of the range.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
@@ -257,129 +288,35 @@ impl std::str::FromStr for Amount {
     }
 }
 
-/// A decimal's text, written from its end into a buffer on the stack.
-struct DecimalText {
-    bytes: [u8; Self::SIZE],
-    start: usize,
-}
-
-impl DecimalText {
-    /// Sign, the 31 digits before the point of an `i128`, the point, and eight places.
-    const SIZE: usize = 1 + 31 + 1 + PLACES as usize;
-
-    /// Shortest form with at least one place: `5.0`, `587.01`.
-    fn new(negative: bool, whole: u128, fraction: u64) -> Self {
-        let mut text = Self { bytes: [0; Self::SIZE], start: Self::SIZE };
-        let mut fraction = fraction;
-        let mut places = PLACES;
-        // Most prices end within four places.
-        if fraction.is_multiple_of(10_000) {
-            fraction /= 10_000;
-            places -= 4;
-        }
-        while places > 1 && fraction.is_multiple_of(10) {
-            fraction /= 10;
-            places -= 1;
-        }
-        for _ in 0..places {
-            text.push((fraction % 10) as u8);
-            fraction /= 10;
-        }
-        text.push_byte(b'.');
-        text.push_whole(whole);
-        if negative {
-            text.push_byte(b'-');
-        }
-        text
-    }
-
-    fn push_whole(&mut self, whole: u128) {
-        let mut large = whole;
-        // Division of 128 bits is slow, and a price never needs it.
-        let mut small = loop {
-            match u64::try_from(large) {
-                Ok(small) => break small,
-                Err(_) => {
-                    self.push((large % 10) as u8);
-                    large /= 10;
-                }
-            }
-        };
-        loop {
-            self.push((small % 10) as u8);
-            small /= 10;
-            if small == 0 {
-                break;
-            }
-        }
-    }
-
-    fn push(&mut self, digit: u8) {
-        self.push_byte(b'0' + digit);
-    }
-
-    fn push_byte(&mut self, byte: u8) {
-        self.start -= 1;
-        self.bytes[self.start] = byte;
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[self.start..]
-    }
-
-    fn as_str(&self) -> &str {
-        // Only ASCII was pushed, so the text is never empty by default.
-        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
-    }
-
-    /// Writes the text as a JSON number rather than as a string.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw: &RawValue = serde_json::from_str(self.as_str()).map_err(ser::Error::custom)?;
-        raw.serialize(serializer)
-    }
-}
-
-impl From<Price> for DecimalText {
-    fn from(price: Price) -> Self {
-        let (units, scale) = (price.0.unsigned_abs(), SCALE.unsigned_abs());
-        Self::new(price.0 < 0, u128::from(units / scale), units % scale)
-    }
-}
-
-impl From<Amount> for DecimalText {
-    fn from(amount: Amount) -> Self {
-        let (units, scale) = (amount.0.unsigned_abs(), SCALE.unsigned_abs());
-        let (whole, fraction) = match u64::try_from(units) {
-            // Division of 128 bits is slow, and few amounts need it.
-            Ok(units) => (u128::from(units / scale), units % scale),
-            Err(_) => {
-                let scale = u128::from(scale);
-                (units / scale, (units % scale) as u64)
-            }
-        };
-        Self::new(amount.0 < 0, whole, fraction)
-    }
-}
-
-/// `Display`, and serde as a JSON number, for a type that has a [`DecimalText`] and `FromStr`.
+/// `Display`, and serde as a JSON number, for a type that has `write_to` and `FromStr`.
 macro_rules! decimal_in_text_and_json {
     ($($name:ident),+) => {$(
         impl $name {
             /// Appends the text that `Display` writes, without the detour over a formatter.
             pub fn append_to(self, out: &mut Vec<u8>) {
-                out.extend_from_slice(DecimalText::from(self).as_bytes());
+                let mut text = [0; LONGEST_DECIMAL];
+                let length = self.write_to(&mut text);
+                out.extend_from_slice(&text[..length]);
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(DecimalText::from(*self).as_str())
+                let mut text = [0; LONGEST_DECIMAL];
+                let length = self.write_to(&mut text);
+                // Only ASCII is written, so the text is never empty by default.
+                f.write_str(std::str::from_utf8(&text[..length]).unwrap_or_default())
             }
         }
 
         impl Serialize for $name {
+            /// Writes a JSON number rather than a string.
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                DecimalText::from(*self).serialize(serializer)
+                let mut text = [0; LONGEST_DECIMAL];
+                let length = self.write_to(&mut text);
+                let raw: &RawValue =
+                    serde_json::from_slice(&text[..length]).map_err(ser::Error::custom)?;
+                raw.serialize(serializer)
             }
         }
 
