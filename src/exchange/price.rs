@@ -417,6 +417,19 @@ mod tests {
     }
 
     #[test]
+    fn a_price_is_shown_as_the_shortest_float_is() {
+        let cents = (0..300_000).map(|cents| cents * 1_000_000);
+        let fine = (0..300_000).map(|ten_thousandths| ten_thousandths * 10_000);
+        let round = (1..=10).map(|zeros| 10_i64.pow(zeros) * SCALE);
+        let around_round = round.flat_map(|units| [units - SCALE, units, units + SCALE]);
+        for units in cents.chain(fine).chain(around_round) {
+            let float = units as f64 / SCALE as f64;
+            assert_eq!(Price::from_units(units).to_string(), format!("{float:?}"));
+            assert_eq!(Price::from_units(-units - 1).to_string().as_bytes()[0], b'-');
+        }
+    }
+
+    #[test]
     fn json_carries_a_number_and_not_a_string() {
         assert_eq!(serde_json::to_string(&Price::from_units(500_000_000)).unwrap(), "5.0");
         assert_eq!(serde_json::to_string(&Amount::from_units(1)).unwrap(), "0.00000001");
