@@ -50,16 +50,12 @@ impl<'o> JsonObject<'o> {
         self
     }
 
-    /// A number of a primitive type.
+    /// A whole number.
     #[inline(always)]
-    pub fn number(
-        &mut self,
-        name: &'static str,
-        value: impl itoa::Integer,
-    ) -> SerdeResult<&mut Self> {
+    pub fn number(&mut self, name: &'static str, value: impl itoa::Integer) -> &mut Self {
         self.name(name, LONGEST_WHOLE);
         self.put(itoa::Buffer::new().format(value).as_bytes());
-        Ok(self)
+        self
     }
 
     /// A price.

@@ -44,7 +44,7 @@ impl Serde<Event> for EventJson {
                 .text("order_id", &update.order_id)?
                 .text("asset_id", &update.asset_id)?
                 .word("status", update.status)
-                .number("remaining", update.remaining)?
+                .number("remaining", update.remaining)
                 .close(),
         }
     }
@@ -59,7 +59,7 @@ fn write_trade(fill: &Fill<'_>, mut json: JsonObject<'_>) -> SerdeResult {
     json.text("trade_id", &compact_str::format_compact!("{}", fill.trade_id()))?
         .text("asset_id", fill.asset_id)?
         .price("price", fill.price)
-        .number("shares", fill.shares)?
+        .number("shares", fill.shares)
         .text("buyer_id", buyer.investor_id)?
         .text("seller_id", seller.investor_id)?
         .text("buy_order_id", buyer.order_id)?

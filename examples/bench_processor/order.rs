@@ -75,8 +75,8 @@ fn order_fields<'o>(order: &Order, out: &'o mut Vec<u8>) -> SerdeResult<JsonObje
     json.text("order_id", order.id())?
         .text("investor_id", order.investor_id.as_deref().unwrap_or_default())?
         .text("asset_id", &order.asset_id)?
-        .number("current_shares", order.current_shares.unwrap_or_default())?
-        .number("shares", order.shares)?
+        .number("current_shares", order.current_shares.unwrap_or_default())
+        .number("shares", order.shares)
         .price("price", order.price.unwrap_or(Price::ZERO))
         .word("order_type", order.side.map_or("", |side| side.as_str()))
         .word("action", order.action.as_str())

@@ -294,29 +294,30 @@ macro_rules! decimal_in_text_and_json {
         impl $name {
             /// Appends the text that `Display` writes, without the detour over a formatter.
             pub fn append_to(self, out: &mut Vec<u8>) {
+                self.with_text(|text| out.extend_from_slice(text.as_bytes()));
+            }
+
+            fn with_text<T>(self, use_text: impl FnOnce(&str) -> T) -> T {
                 let mut text = [0; LONGEST_DECIMAL];
                 let length = self.write_to(&mut text);
-                out.extend_from_slice(&text[..length]);
+                // Only ASCII is written, so the text is never empty by default.
+                use_text(std::str::from_utf8(&text[..length]).unwrap_or_default())
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let mut text = [0; LONGEST_DECIMAL];
-                let length = self.write_to(&mut text);
-                // Only ASCII is written, so the text is never empty by default.
-                f.write_str(std::str::from_utf8(&text[..length]).unwrap_or_default())
+                self.with_text(|text| f.write_str(text))
             }
         }
 
         impl Serialize for $name {
             /// Writes a JSON number rather than a string.
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut text = [0; LONGEST_DECIMAL];
-                let length = self.write_to(&mut text);
-                let raw: &RawValue =
-                    serde_json::from_slice(&text[..length]).map_err(ser::Error::custom)?;
-                raw.serialize(serializer)
+                self.with_text(|text| {
+                    let raw: &RawValue = serde_json::from_str(text).map_err(ser::Error::custom)?;
+                    raw.serialize(serializer)
+                })
             }
         }
 

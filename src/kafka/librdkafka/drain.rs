@@ -9,6 +9,7 @@ use super::native::{Client, millis};
 
 /// How long one step takes at most.
 const SLICE: Duration = Duration::from_millis(1);
+
 /// One wait for deliveries, in steps of a millisecond.
 ///
 /// In steps: within one call librdkafka looks every ten milliseconds whether all is delivered,
